@@ -1,0 +1,1 @@
+"""The host checks, one small function each, in a table."""

@@ -1,0 +1,1 @@
+"""How stages are planned, cached and run: stage → plan → engine → store."""

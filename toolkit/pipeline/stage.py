@@ -1,0 +1,187 @@
+"""What a stage is: frozen options, a pure ``plan()`` that says what it will execute, and a ``run()``.
+
+A stage's id, the cache key, is a hash of its `Recipe`: what will be executed, from which bytes, by which tools.
+Nothing else counts, so a reworded comment never recompiles a kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+from .. import resources, run
+from ..events import Emit, Note, Progress
+
+ID_LENGTH = 32  # hex digits: 128 bits, plenty against accident, and short enough to read in a log
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One process a stage will start. Words may hold ``@name@`` places that `Work.run` fills in.
+
+    Places keep machine paths out of the cache key: ``@out@`` (the stage's output folder), ``@scratch@`` (a folder
+    that vanishes), ``@jobs@``, ``@resources@`` (the program's data), and whatever the stage itself passes to
+    `Work.run`.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __init__(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
+        object.__setattr__(self, "argv", argv)
+        object.__setattr__(self, "env", dict(env or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides a stage's bytes. All values are JSON.
+
+    ``commands``: what is run. ``options``: what our own code reads. ``files``: name → sha256 of source files and
+    generated text. ``inputs``: "stage/path" → sha256. ``tools``: tool → version. ``modules``: our own Python
+    modules whose code lays out bytes → sha256.
+    """
+
+    commands: Sequence[Command] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON, as kept in the store beside the output."""
+        return {
+            "commands": [{"argv": list(c.argv), "env": dict(c.env)} for c in self.commands],
+            "options": dict(self.options),
+            "files": dict(self.files),
+            "inputs": dict(self.inputs),
+            "tools": dict(self.tools),
+            "modules": dict(self.modules),
+        }
+
+    def id(self, stage: str) -> str:
+        """The cache key: 32 hex digits."""
+        text = json.dumps({"stage": stage, **self.as_json()}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+class NotBuiltYet(Exception):  # noqa: N818 -- not an error: `plan` prints it as "depends on …"
+    """Raised by `Inputs` when a stage's recipe depends on bytes that do not exist yet."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        super().__init__(stage)
+
+
+class Inputs(ABC):
+    """What ``plan()`` may ask: the digests of other stages' outputs, and of tools."""
+
+    @abstractmethod
+    def digest(self, stage: str, path: str) -> str:
+        """The sha256 of a file in another stage's output. Raises NotBuiltYet, KeyError (no such file)."""
+
+    @abstractmethod
+    def path(self, stage: str, path: str) -> Path:
+        """Where that file lies (read-only). Raises NotBuiltYet."""
+
+    @abstractmethod
+    def tool(self, name: str, *version_argv: str) -> str:
+        """The identity of a tool: the first line of ``name --version`` (or of the arguments given).
+
+        Raises ToolError with what to install when it is missing.
+        """
+
+    @abstractmethod
+    def file_digest(self, path: Path) -> str:
+        """The sha256 of a file on disk, remembered by size, inode, mtime and ctime. Raises InputError when unreadable."""
+
+    @property
+    @abstractmethod
+    def cache(self) -> Path:
+        """The cache folder, for stages that keep scratch trees between builds."""
+
+    @property
+    @abstractmethod
+    def offline(self) -> bool:
+        """The network must not be used."""
+
+
+@dataclass
+class Work:
+    """What ``run()`` gets: a fresh output folder, a scratch folder that vanishes, and the outside."""
+
+    stage: str
+    recipe: Recipe
+    out: Path
+    scratch: Path
+    inputs: Inputs
+    emit: Emit
+    log: IO[str]
+    jobs: int
+
+    def run(
+        self,
+        command: Command,
+        *,
+        cwd: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+        stdin: IO[bytes] | None = None,
+        **places: Path | str,
+    ) -> run.Result:
+        """Run one of the recipe's commands with its places filled in. Raises ToolError."""
+        known = {
+            "out": str(self.out),
+            "scratch": str(self.scratch),
+            "jobs": str(self.jobs),
+            "resources": str(resources.resource()),
+            **{name: str(value) for name, value in places.items()},
+        }
+        argv = [fill(word, known) for word in command.argv]
+        env = {name: fill(value, known) for name, value in command.env.items()}
+        return run.run(argv, env=env, cwd=cwd or self.scratch, log=self.log, on_line=on_line, stdin=stdin)
+
+    def progress(self, done: int, total: int, unit: str, what: str = "") -> None:
+        """Tell how far the stage is; ``total`` 0 means unknown."""
+        self.emit(Progress(self.stage, done, total, unit, what))
+
+    def note(self, text: str) -> None:
+        """Tell a person something once."""
+        self.emit(Note(self.stage, text))
+
+
+def fill(word: str, places: Mapping[str, str]) -> str:
+    """Replace ``@name@`` in a word."""
+    for name, value in places.items():
+        word = word.replace(f"@{name}@", value)
+    return word
+
+
+class Stage(ABC):
+    """A step of the build. Subclasses are frozen dataclasses of options, one file each in ``stages/``."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]  # a few words for a person, e.g. "guest kernel"
+    modules: ClassVar[tuple[str, ...]] = ()
+    """Our modules whose code decides output bytes, relative to the package, e.g. ``image/ext4.py``."""
+
+    @abstractmethod
+    def plan(self, inputs: Inputs) -> Recipe:
+        """What will be executed. Pure: reads, but writes nothing (scratch caches aside).
+
+        Raises NotBuiltYet when it depends on bytes that are not there yet; InputError, ToolError.
+        """
+
+    @abstractmethod
+    def run(self, work: Work) -> None:
+        """Do it: write the output below ``work.out``. Raises InputError, ToolError."""
+
+    @classmethod
+    def module_digests(cls) -> dict[str, str]:
+        """The digests of `modules`, for `Recipe.modules`."""
+        package = Path(resources.__file__).parent
+        return {m: hashlib.sha256((package / m).read_bytes()).hexdigest() for m in cls.modules}

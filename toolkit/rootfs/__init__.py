@@ -1,0 +1,1 @@
+"""Root file systems: one file a source kind, each yields one deterministic tar."""

@@ -1,0 +1,1 @@
+"""The spec: load (positions) → validate (schema, cross-checks) → model (frozen dataclasses)."""

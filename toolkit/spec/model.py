@@ -1,0 +1,172 @@
+"""The spec as the rest of the program sees it: validated, with defaults filled in and paths made absolute.
+
+Only ``spec/`` builds these; everything else reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import Where
+
+Scalar = bool | int | float | str
+Setting = Scalar | list[Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file given by path or by url; ``sha256`` is required with a url."""
+
+    path: Path | None = None
+    url: str | None = None
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's own name, for messages and logs."""
+        return Path(self.path or self.url or "").name
+
+
+@dataclass(frozen=True, slots=True)
+class DebianKernel:
+    """A linux-source package: fetched from the host's apt sources, or the installed one."""
+
+    package: str
+    version: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TarballKernel:
+    """A kernel source tarball (.tar, .tar.gz, .tar.xz, .tar.zst …)."""
+
+    archive: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class TreeKernel:
+    """An unpacked kernel source tree; never written to."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PrebuiltKernel:
+    """A kernel that was built elsewhere: ``vmlinux`` and, if known, its ``config`` and a ``bzimage``."""
+
+    vmlinux: Artifact
+    config: Artifact | None = None
+    bzimage: Artifact | None = None
+
+
+KernelSource = DebianKernel | TarballKernel | TreeKernel | PrebuiltKernel
+
+
+@dataclass(frozen=True, slots=True)
+class KernelOption:
+    """A single Kconfig symbol asked for in the spec: full name with CONFIG_, value as conf writes it."""
+
+    symbol: str
+    value: str
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What the guest kernel is made of. ``cmdline`` is appended to what the runtime writes."""
+
+    source: KernelSource
+    profile: str = "default"
+    options: tuple[KernelOption, ...] = ()
+    patches: tuple[Path, ...] = ()
+    cmdline: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinAgent:
+    """The small C agent of this project."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryAgent:
+    """Any agent binary, such as kata-agent. ``policy``: "allow-all", a rego file, or None."""
+
+    binary: Artifact
+    policy: Path | str | None = None
+
+
+Agent = BuiltinAgent | BinaryAgent
+
+
+@dataclass(frozen=True, slots=True)
+class MinimalRootfs:
+    """The agent, the folders a guest needs, and (unless switched off) busybox."""
+
+    busybox: bool = True
+
+
+Rootfs = MinimalRootfs
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The root-file-system image. ``align_mib`` None: 2, or 128 where the set can hot-plug DIMMs."""
+
+    format: str = "ext4"
+    dax: bool = True
+    align_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Initrd:
+    """The root file system as a newc cpio."""
+
+    enabled: bool = False
+    compression: str = "gzip"  # gzip | zstd | none
+
+
+@dataclass(frozen=True, slots=True)
+class Hypervisor:
+    """One hypervisor's part of the runtime configuration.
+
+    ``settings`` uses Kata's own key names; a dot leads to another table than the hypervisor's
+    (``runtime.enable_debug``, ``agent.debug_console_enabled``). ``where`` maps each key to its place in the spec.
+    """
+
+    name: str
+    boot: str = "image"  # image | initrd
+    dialects: tuple[str, ...] = ("go", "rs")
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    where: Mapping[str, Where] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Limits that `verify` holds the set to; None: no limit."""
+
+    image_mib: float | None = None
+    vmlinux_mib: float | None = None
+    boot_minstr: float | None = None
+    guest_overhead_mib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One whole spec. ``file`` is where it was read from, ``digest`` the sha256 of its bytes."""
+
+    file: Path
+    digest: str
+    name: str
+    arch: str
+    kernel: Kernel
+    agent: Agent
+    rootfs: Rootfs
+    image: Image
+    initrd: Initrd
+    kata: str
+    hypervisors: tuple[Hypervisor, ...]
+    wrapper: str
+    prefix: str
+    budgets: Budgets
