@@ -96,9 +96,7 @@ def spawn(
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():
             raise ToolError(f"cannot run {argv[0]}: the folder {cwd} is gone") from error
-        raise ToolError(
-            f"{argv[0]} is not installed", hint=f"needed for: {as_shell(argv)[:200]}"
-        ) from error
+        raise ToolError(f"{argv[0]} is not installed", hint=f"needed for: {as_shell(argv)[:200]}") from error
     except OSError as error:
         raise ToolError(f"cannot run {argv[0]}: {error.strerror}") from error
 
@@ -158,7 +156,9 @@ def run(
     if watchdog.fired:
         raise ToolError(f"{argv[0]} did not end within {timeout:g} s", hint=as_shell(argv, cwd=cwd, env=env))
     if check and status:
-        raise ToolError(_failure(result, deque(lines, _TAIL_LINES)), hint=f"to repeat: {as_shell(argv, cwd=cwd, env=env)}")
+        raise ToolError(
+            _failure(result, deque(lines, _TAIL_LINES)), hint=f"to repeat: {as_shell(argv, cwd=cwd, env=env)}"
+        )
     return result
 
 

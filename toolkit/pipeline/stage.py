@@ -98,7 +98,7 @@ class Inputs(ABC):
 
     @abstractmethod
     def file_digest(self, path: Path) -> str:
-        """The sha256 of a file on disk, remembered by size, inode, mtime and ctime. Raises InputError when unreadable."""
+        """The sha256 of a file on disk, remembered by size, inode and times. Raises InputError when unreadable."""
 
     @property
     @abstractmethod

@@ -59,6 +59,11 @@ class Entry:
     folder: Path
     files: dict[str, StoredFile]
 
+    @property
+    def size(self) -> int:
+        """The sum of its files' sizes, in bytes."""
+        return sum(stored.stamp.size for stored in self.files.values())
+
     def path(self, name: str) -> Path:
         """The path of an output file. Raises KeyError when the stage did not make it."""
         if name not in self.files:
@@ -159,16 +164,15 @@ class Store:
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """A temporary folder that vanishes at the end, whatever happens; swept by the next build after a kill."""
-        name = f"{os.getpid()}-{secrets.token_hex(6)}"
-        lock = FileLock(str(self._temporary / f"{name}.lock"))
-        folder = self._temporary / name
-        with lock:
+        folder = self._temporary / f"{os.getpid()}-{secrets.token_hex(6)}"
+        lock_file = folder.with_suffix(".lock")
+        with FileLock(str(lock_file)):
             folder.mkdir()
             try:
                 yield folder
             finally:
                 self._remove(folder)
-        (self._temporary / f"{name}.lock").unlink(missing_ok=True)
+                lock_file.unlink(missing_ok=True)
 
     def put(self, stage: str, id_: str, recipe: dict[str, Any], made: Path) -> Entry:
         """Move a finished output tree into the store. The caller holds `lock`; ``made`` lies in a `workspace`.
@@ -216,6 +220,20 @@ class Store:
         for doomed in self._temporary.glob("doomed-*"):
             if not Path(f"/proc/{doomed.name.split('-')[1]}").exists():
                 shutil.rmtree(doomed, ignore_errors=True)
+
+    def collect(self, *, scratch: bool) -> int:
+        """Remove every entry that no spec's last build used (and scratch trees). Returns the bytes freed."""
+        last_builds = [read_json(file, {}) for file in (self.cache / "last").glob("*.json")]
+        used = {(stage, id_) for ids in last_builds for stage, id_ in ids.items()}
+        freed = 0
+        for entry in self.entries():
+            if (entry.stage, entry.id) not in used:
+                freed += entry.size
+                self.drop(entry)
+        for folder in (self.cache / "scratch").iterdir() if scratch else ():
+            freed += sum(p.lstat().st_size for p in folder.rglob("*"))
+            self._remove(folder)
+        return freed
 
     def _remove(self, folder: Path) -> None:
         """Remove a tree; first renamed away, so that nobody finds half of it under its name."""

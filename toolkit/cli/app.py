@@ -1,0 +1,120 @@
+"""The program's entry: the table of verbs, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from .. import __version__
+from ..errors import InternalError, KataToolkitError, ToolError
+from . import boot, build, cache, check_host, init, plan, schema, validate, verify
+
+app = typer.Typer(
+    name="kata-toolkit",
+    help="One spec in; an unprivileged, byte-identical, boot-verified Kata Containers guest out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(init.init)
+app.command()(validate.validate)
+app.command()(plan.plan)
+app.command()(build.build)
+app.command(context_settings=boot.CONTEXT_SETTINGS)(boot.boot)
+app.command()(verify.verify)
+app.command("check-host")(check_host.check_host)
+app.add_typer(cache.app, name="cache")
+app.command()(schema.schema)
+
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kata-toolkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """One spec in; an unprivileged, byte-identical, boot-verified Kata Containers guest out."""
+
+
+def main() -> None:
+    """Run the command line and exit with its status (see the table in the README)."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough; python must not complain about it while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM ends us as Ctrl-C does: children stopped, temporary files removed."""
+    raise KeyboardInterrupt
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit status. Never raises."""
+    import click
+
+    try:
+        # standalone_mode=False would also do, but then click's own usage errors must be shown by hand.
+        typer.main.get_command(app).main(arguments, prog_name="kata-toolkit", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except KataToolkitError as error:
+        if isinstance(error, InternalError):
+            return _bug(arguments)
+        return _fail(error, arguments)
+    except OSError as error:
+        return _fail(ToolError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")), arguments)
+    except Exception:
+        return _bug(arguments)
+    return 0
+
+
+def _fail(error: KataToolkitError, arguments: list[str]) -> int:
+    from .render_problems import print_problems
+
+    print_problems(error.problems, as_json=_wants_json(arguments))
+    return error.exit_code
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether ``--json`` is ours: what follows ``--run`` or ``--`` belongs to the container."""
+    for word in arguments:
+        if word in ("--run", "--"):
+            return False
+        if word == "--json":
+            return True
+    return False
+
+
+def _bug(arguments: list[str]) -> int:
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.write(
+        f"\nThis is a bug in kata-toolkit {__version__}, not a mistake of yours. Please report the lines above.\n"
+        f"command: kata-toolkit {' '.join(arguments)}\n"
+    )
+    return EXIT_BUG

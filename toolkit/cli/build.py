@@ -1,0 +1,55 @@
+"""``kata-toolkit build``: the main job."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+from pathlib import Path
+
+import typer
+
+
+def build(
+    specs: list[Path] = typer.Argument(..., metavar="SPEC…", help="The specs to build."),
+    output: Path = typer.Option(None, "--output", "-o", help="Output folder (default: out/NAME)."),
+    only: list[str] = typer.Option([], "--only", metavar="STAGE", help="Build this stage and what it needs only."),
+    offline: bool = typer.Option(False, "--offline", help="Never use the network; say what is missing."),
+    keep_going: bool = typer.Option(False, "--keep-going", help="Go on with the next spec when one fails."),
+    jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="Parallel compile jobs (default: one per core)."),
+    verify: bool = typer.Option(False, "--verify", help="Boot the result, and prove it as `verify` does."),
+    json: bool = typer.Option(False, "--json", help="One JSON event a line on stdout."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Only the summary and errors."),
+) -> None:
+    """Build a complete guest: kernel, agent, image, runtime configuration and wrapper."""
+    from ..build import build_spec
+    from ..errors import InputError, KataToolkitError
+    from ..spec.load import load_spec
+    from .progress import renderer
+    from .summary import print_summary
+
+    if output and len(specs) > 1:
+        raise InputError("-o names one folder, but there are several specs", hint="leave it out: each goes to out/NAME")
+    loaded = [load_spec(spec) for spec in specs]
+    failed: list[KataToolkitError] = []
+    for spec in loaded:
+        target = output or Path("out") / spec.name
+        try:
+            with renderer(as_json=json, quiet=quiet) as emit:
+                result = build_spec(
+                    spec, target, emit, only=tuple(only), offline=offline, jobs=jobs or os.cpu_count() or 1
+                )
+            if json:
+                typer.echo(json_module.dumps({"event": "result", **result.as_json()}))
+            else:
+                print_summary(result)
+            if verify:
+                from .verify import prove_and_print
+
+                prove_and_print(result.target, as_json=json)
+        except KataToolkitError as error:
+            if not keep_going or len(loaded) == 1:
+                raise
+            failed.append(error)
+    if failed:
+        worst = max(failed, key=lambda error: error.exit_code)
+        raise type(worst).many(problem for error in failed for problem in error.problems)

@@ -1,0 +1,110 @@
+"""The output tree: assembled beside its place from the store, every byte digested on the way, then exchanged.
+
+OUT appears complete or not at all, and holds nothing that depends on when, where or by whom it was built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, ToolError
+from .files import Stamp, copy_checked, read_json, write_atomically
+from .layout import Artifact
+from .store import DamagedError, Entry, Store
+
+RENAME_EXCHANGE = 2  # linux/fs.h
+_AT_FDCWD = -100
+MANIFEST = "manifest.json"
+
+
+def assemble(
+    store: Store, target: Path, manifest: bytes, artifacts: list[Artifact], entries: Mapping[str, Entry]
+) -> bool:
+    """Bring ``target`` to the state the manifest describes; False when it already was.
+
+    Raises DamagedError (the entry is dropped; build again), InputError when ``target`` is not ours to replace,
+    ToolError when the disk does not play along.
+    """
+    record = store.cache / "outputs" / f"{_key(target)}.json"
+    if _unchanged(target, manifest, read_json(record, {})):
+        return False
+    _refuse_foreign(target)
+    staging = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir(mode=0o755)
+        for artifact in artifacts:
+            _place(store, staging, artifact, entries[artifact.stage])
+        (staging / MANIFEST).write_bytes(manifest)
+        for path in [staging, *staging.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        _exchange(staging, target)
+        stamps = {a.path: asdict(Stamp.of(target / a.path)) for a in artifacts}
+        write_atomically(record, json.dumps({"stamps": stamps}, sort_keys=True).encode())
+    except OSError as error:
+        raise ToolError(
+            f"cannot write {target}: {error.strerror}", hint="choose another folder with -o DIR, or make room"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return True
+
+
+def _key(target: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:32]
+
+
+def _unchanged(target: Path, manifest: bytes, record: dict[str, Any]) -> bool:
+    try:
+        if (target / MANIFEST).read_bytes() != manifest:
+            return False
+        present = {str(p.relative_to(target)) for p in target.rglob("*") if not p.is_dir()} - {MANIFEST}
+        stamps = record.get("stamps", {})
+        if present != stamps.keys():
+            return False
+        return all(Stamp.of(target / path) == Stamp(**stamp) for path, stamp in stamps.items())
+    except OSError:
+        return False
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Replace only what a build made: a typing slip in ``-o`` must not cost anybody their files."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise InputError(f"{target} is there and is not a folder", hint="choose another with -o DIR")
+    if any(target.iterdir()) and "artifacts" not in read_json(target / MANIFEST, {}):
+        raise InputError(
+            f"{target} holds files that kata-toolkit did not make",
+            hint="choose another folder with -o DIR, or empty it",
+        )
+
+
+def _place(store: Store, staging: Path, artifact: Artifact, entry: Entry) -> None:
+    stored = entry.files[artifact.source]
+    target = staging / artifact.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not copy_checked(entry.path(artifact.source), target, stored.sha256, 0o755 if stored.executable else 0o644):
+        store.drop(entry)
+        raise DamagedError(entry.stage, entry.id, artifact.source)
+
+
+def _exchange(staging: Path, target: Path) -> None:
+    """Swap two folders in one step where ``target`` exists (renameat2(2)); what was there is then in ``staging``."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(staging), _AT_FDCWD, os.fsencode(target), RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(target))
