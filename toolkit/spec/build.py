@@ -1,0 +1,134 @@
+"""Makes the model from a document that satisfies the schema and has its defaults filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import Where
+from .model import (
+    Agent,
+    Artifact,
+    BinaryAgent,
+    Budgets,
+    BuiltinAgent,
+    DebianKernel,
+    Hypervisor,
+    Image,
+    Initrd,
+    Kernel,
+    KernelOption,
+    KernelSource,
+    MinimalRootfs,
+    PrebuiltKernel,
+    Spec,
+    TarballKernel,
+    TreeKernel,
+)
+from .yamltree import Tree
+
+ALLOW_ALL = "allow-all"
+_BARE = frozenset("ynm")  # a tristate's values; any other string is written in quotes
+
+Document = dict[str, Any]
+
+
+def build_spec(document: Document, tree: Tree) -> Spec:
+    """The model of a filled document; paths become absolute, relative to the spec's folder."""
+    file = Path(tree.source.file).absolute()
+    base = file.parent
+    name = document["name"]
+    return Spec(
+        file=file,
+        digest=tree.source.digest,
+        name=name,
+        arch=document["arch"],
+        kernel=_kernel(document["kernel"], base, tree),
+        agent=_agent(document["agent"], base),
+        rootfs=MinimalRootfs(busybox=document["rootfs"]["busybox"]),
+        image=Image(
+            format=document["image"]["format"],
+            dax=document["image"]["dax"],
+            align_mib=document["image"].get("align_mib"),
+        ),
+        initrd=Initrd(**document["initrd"]),
+        kata=document["runtime"]["kata"],
+        hypervisors=tuple(_hypervisor(key, value, tree) for key, value in document["runtime"]["hypervisors"].items()),
+        wrapper=document["wrapper"].get("name", f"kata-{name}"),
+        prefix=_prefix(document["install"].get("prefix", f"/opt/{name}")),
+        budgets=Budgets(**document["budgets"]),
+    )
+
+
+def option_value(value: bool | int | str, raw: str | None) -> str:
+    """A kernel option's value as ``conf`` writes it: y, n, m, a number, or a string in quotes.
+
+    ``raw`` is the scalar as it stands in the file: a hexadecimal number stays one.
+    """
+    if isinstance(value, bool):
+        return "y" if value else "n"
+    if isinstance(value, int):
+        return raw.lower() if raw and raw.startswith("0x") else str(value)
+    if value in _BARE:
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
+    options = []
+    for symbol, wanted in value["options"].items():
+        path = ("kernel", "options", symbol)
+        options.append(KernelOption(symbol, option_value(wanted, tree.node(path).raw), tree.key_where(path)))
+    return Kernel(
+        source=_source(value["source"], base),
+        profile=value["profile"],
+        options=tuple(options),
+        patches=tuple(base / patch for patch in value["patches"]),
+        cmdline=tuple(value["cmdline"]),
+    )
+
+
+def _source(value: Document, base: Path) -> KernelSource:
+    kind = value["kind"]
+    if kind == "debian":
+        return DebianKernel(value["package"], value.get("version"), value.get("sha256"))
+    if kind == "tarball":
+        return TarballKernel(_artifact(value, base))
+    if kind == "tree":
+        return TreeKernel(base / value["path"])
+    return PrebuiltKernel(
+        vmlinux=_artifact(value["vmlinux"], base),
+        config=_artifact(value["config"], base) if "config" in value else None,
+        bzimage=_artifact(value["bzimage"], base) if "bzimage" in value else None,
+    )
+
+
+def _artifact(value: Document, base: Path) -> Artifact:
+    path = base / value["path"] if "path" in value else None
+    return Artifact(path, value.get("url"), value.get("sha256"))
+
+
+def _agent(value: Document, base: Path) -> Agent:
+    if value["kind"] == "builtin":
+        return BuiltinAgent()
+    policy = value.get("policy")
+    return BinaryAgent(
+        binary=_artifact(value, base),
+        policy=policy if policy in (None, ALLOW_ALL) else base / policy,
+    )
+
+
+def _hypervisor(name: str, value: Document, tree: Tree) -> Hypervisor:
+    path = ("runtime", "hypervisors", name)
+    where: dict[str, Where] = {key: tree.key_where((*path, "settings", key)) for key in value["settings"]}
+    return Hypervisor(
+        name=name,
+        boot=value["boot"],
+        dialects=tuple(value["dialects"]),
+        settings=value["settings"],
+        where=where,
+    )
+
+
+def _prefix(prefix: str) -> str:
+    return prefix.rstrip("/") or "/"
