@@ -1,0 +1,120 @@
+"""Reading a built set: every way a manifest can be wrong is the user's mistake, named, and never a traceback."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kata_toolkit.errors import InputError
+from kata_toolkit.vm.built_set import BuiltSet
+
+DIGEST = "a" * 64
+GOOD: dict[str, Any] = {
+    "version": 1,
+    "name": "mini",
+    "arch": "x86_64",
+    "partial": False,
+    "artifacts": [{"path": "share/vmlinux", "size": 3, "sha256": DIGEST, "stage": "kernel", "stage_id": "0"}],
+    "guest": {
+        "kernel": "share/vmlinux",
+        "boot": "image",
+        "image": "share/mini.img",
+        "memory_mib": 512,
+        "kernel_params": ["quiet"],
+        "agent": {"kind": "builtin", "path": "/sbin/init", "sha256": DIGEST},
+    },
+    "budgets": {"image_mib": 4},
+}
+
+
+def write(folder: Path, manifest: object) -> Path:
+    (folder / "manifest.json").write_text(manifest if isinstance(manifest, str) else json.dumps(manifest))
+    return folder
+
+
+def changed(*keys: str | int, value: object) -> dict[str, Any]:
+    manifest: Any = copy.deepcopy(GOOD)
+    place = manifest
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return dict(manifest)
+
+
+def test_a_good_set_is_read_with_defaults_and_absolute_paths(tmp_path: Path) -> None:
+    built = BuiltSet.load(write(tmp_path, GOOD))
+    assert built.guest is not None
+    assert built.guest.image == tmp_path / "share/mini.img"
+    assert (built.guest.memory_mib, built.guest.memory_slots, built.guest.vcpus) == (512, 10, 1)
+    assert built.guest.kernel_params == ("quiet",)
+    assert (built.limits.image_mib, built.limits.boot_minstr) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("", "damaged"),
+        ('{"version": 1,', "damaged"),
+        ("[" * 100_000, "damaged"),
+        ('\x00\xff', "damaged"),
+        ([], "not a JSON object"),
+        (changed("version", value=2), "version 2 is not known"),
+        (changed("version", value=None), "version None is not known"),
+        (changed("name", value=7), "name: expected a string, found 7"),
+        (changed("partial", value="no"), 'partial: expected true or false, found "no"'),
+        (changed("artifacts", value={}), "artifacts: expected a list"),
+        (changed("artifacts", 0, value=[]), "an entry is not an object"),
+        (changed("artifacts", 0, "path", value="../x"), "leads out of the set"),
+        (changed("artifacts", 0, "path", value="a/../../x"), "leads out of the set"),
+        (changed("artifacts", 0, "path", value="/etc/passwd"), "leads out of the set"),
+        (changed("artifacts", 0, "path", value=""), "leads out of the set"),
+        (changed("artifacts", 0, "path", value="link/x"), "by a symbolic link"),
+        (changed("artifacts", 0, "size", value=-1), "size: -1 is below 0"),
+        (changed("artifacts", 0, "size", value=True), "size: expected a whole number"),
+        (changed("artifacts", 0, "sha256", value="ABC"), "is not a sha256"),
+        (changed("artifacts", value=GOOD["artifacts"] * 2), "listed twice"),
+        (changed("guest", value=[]), "guest: expected an object"),
+        (changed("guest", "kernel", value="/boot/vmlinuz"), "leads out of the set"),
+        (changed("guest", "boot", value="disk"), "'disk' is neither image nor initrd"),
+        (changed("guest", "memory_mib", value="256"), "memory_mib: expected a whole number"),
+        (changed("guest", "kernel_params", value=[1]), "not a list of strings"),
+        (changed("guest", "agent", "sha256", value="x"), "is not a sha256"),
+        (changed("budgets", "image_mib", value="4"), "budgets.image_mib: expected a number"),
+        (changed("budgets", "image_mib", value=True), "budgets.image_mib: expected a number"),
+    ],
+)
+def test_a_wrong_manifest_is_an_input_error(tmp_path: Path, manifest: object, message: str) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    with pytest.raises(InputError, match=message):
+        BuiltSet.load(write(tmp_path, manifest))
+
+
+def test_a_missing_folder_a_file_and_a_folder_without_manifest_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        BuiltSet.load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is not a built set"):
+        BuiltSet.load(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not a folder"):
+        BuiltSet.load(tmp_path / "file")
+
+
+def test_a_partial_set_loads_but_does_not_boot(tmp_path: Path) -> None:
+    partial = {**GOOD, "partial": True, "guest": None}
+    built = BuiltSet.load(write(tmp_path, partial))
+    with pytest.raises(InputError, match="partial set"):
+        built.bootable()
+
+
+@pytest.mark.parametrize(("gone", "message"), [("vmlinux", "the kernel .*vmlinux is missing"),
+                                               ("mini.img", "the image .*mini.img is missing")])
+def test_a_missing_artefact_is_named_when_it_is_needed(tmp_path: Path, gone: str, message: str) -> None:
+    (tmp_path / "share").mkdir()
+    for name in {"vmlinux", "mini.img"} - {gone}:
+        (tmp_path / "share" / name).touch()
+    built = BuiltSet.load(write(tmp_path, GOOD))
+    with pytest.raises(InputError, match=message):
+        built.bootable()

@@ -1,0 +1,263 @@
+"""Reads a built set: the folder that ``build`` leaves, described by its ``manifest.json``.
+
+Everything in the manifest is checked before it is used: a set may come from another machine, or be damaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import InputError, Where, relative
+
+MANIFEST = "manifest.json"
+VERSION = 1
+_MAX_MANIFEST_BYTES = 16 << 20
+_NO_SET = "build one with: kata-toolkit build SPEC"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFile:
+    """One artefact as recorded: ``path`` below the set, ``size`` in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestAgent:
+    """The agent inside the guest: ``kind`` builtin or binary, its path there and its digest (None: not recorded)."""
+
+    kind: str
+    path: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What boots: absolute paths on this host, and the sizes the runtime configuration asks for."""
+
+    kernel: Path
+    boot: str  # image | initrd
+    image: Path | None = None
+    initrd: Path | None = None
+    kernel_config: Path | None = None
+    rootfs_type: str = "ext4"
+    dax: bool = True
+    vcpus: int = 1
+    maxvcpus: int = 1  # 0: the host's count, as the runtime does
+    memory_mib: int = 256
+    memory_slots: int = 10
+    maxmemory_mib: int = 0  # 0: the host's memory, as the runtime does
+    kernel_params: tuple[str, ...] = ()
+    agent: GuestAgent | None = None
+
+    def require(self) -> Guest:
+        """Itself, when the files it boots from are there. Raises InputError naming the one that is not."""
+        root = self.image if self.boot == "image" else self.initrd
+        for what, path in (("kernel", self.kernel), (self.boot, root)):
+            if path is None:
+                raise InputError(f"the set has no {what} to boot from", hint="build it whole, without --only")
+            if not path.is_file():
+                raise InputError(f"the {what} {relative(path)} is missing", hint=_NO_SET)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The budgets recorded in the set; None: no limit."""
+
+    image_mib: float | None = None
+    vmlinux_mib: float | None = None
+    boot_minstr: float | None = None
+    guest_overhead_mib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSet:
+    """A built set on disk. ``guest`` is None in a partial set that cannot boot."""
+
+    folder: Path
+    name: str
+    arch: str
+    partial: bool
+    files: tuple[BuiltFile, ...]
+    guest: Guest | None
+    limits: Limits
+    manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> BuiltSet:
+        """Read ``folder/manifest.json``.
+
+        Raises InputError when it is missing, damaged, of an unknown version, or names a path outside the set.
+        """
+        file = folder / MANIFEST
+        reader = _Reader(file, _read(folder, file))
+        manifest = reader.data
+        if manifest.get("version") != VERSION:
+            raise reader.wrong(
+                f"version {manifest.get('version')!r} is not known, only {VERSION} is",
+                hint="it was written by another version of kata-toolkit",
+            )
+        return cls(
+            folder=folder,
+            name=reader.get(manifest, "name", str),
+            arch=reader.get(manifest, "arch", str),
+            partial=reader.get(manifest, "partial", bool, default=False),
+            files=tuple(_files(reader, folder)),
+            guest=_guest(reader, folder),
+            limits=_limits(reader),
+            manifest=manifest,
+        )
+
+    def bootable(self) -> Guest:
+        """The guest, with its files in place. Raises InputError when this set cannot boot."""
+        if self.guest is None:
+            raise InputError(
+                f"{relative(self.folder)} is a partial set: it holds nothing that boots",
+                hint="build it whole, without --only",
+            )
+        return self.guest.require()
+
+
+def _read(folder: Path, file: Path) -> Any:
+    if not folder.is_dir():
+        raise InputError(f"{relative(folder)} is not a folder" if folder.exists() else
+                         f"the folder {relative(folder)} does not exist", hint=_NO_SET)
+    try:
+        if file.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise InputError("the manifest is too large to be one", where=Where(relative(file)))
+        return json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{relative(folder)} is not a built set: it has no {MANIFEST}", hint=_NO_SET) from error
+    except OSError as error:
+        raise InputError(f"cannot read {relative(file)}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        line, column = (error.lineno, error.colno) if isinstance(error, json.JSONDecodeError) else (0, 0)
+        raise InputError(
+            f"the manifest is damaged: {error.msg if isinstance(error, json.JSONDecodeError) else error}",
+            where=Where(relative(file), line, column),
+            hint="build the set again",
+        ) from error
+
+
+class _Reader:
+    """Takes typed values out of the manifest; every mistake names the file and the key."""
+
+    def __init__(self, file: Path, data: Any) -> None:
+        self.file = file
+        if not isinstance(data, dict):
+            raise self.wrong("the manifest is not a JSON object")
+        self.data: dict[str, Any] = data
+
+    def wrong(self, message: str, hint: str | None = "build the set again") -> InputError:
+        return InputError(message, where=Where(relative(self.file)), hint=hint)
+
+    def get(self, table: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
+        """The value of a key, of that type; without a default the key is required."""
+        value = table.get(key, default)
+        # bool is an int to Python, never to a manifest.
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise self.wrong(f"{key}: expected {_NAMES[kind]}, found {json.dumps(value)[:60]}")
+        if isinstance(value, int) and value < 0:
+            raise self.wrong(f"{key}: {value} is below 0")
+        return value
+
+    def inside(self, folder: Path, text: str) -> Path:
+        """A path below the set. Raises InputError for one that leads out of it."""
+        parts = PurePosixPath(text).parts
+        if not text or "\0" in text or text.startswith("/") or ".." in parts:
+            raise self.wrong(f"the path {text!r} leads out of the set")
+        path = folder.joinpath(*parts)
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise self.wrong(f"the path {text!r} leads out of the set by a symbolic link")
+        return path
+
+
+_NAMES = {str: "a string", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+
+
+def _files(reader: _Reader, folder: Path) -> list[BuiltFile]:
+    found: dict[str, BuiltFile] = {}
+    for entry in reader.get(reader.data, "artifacts", list):
+        if not isinstance(entry, dict):
+            raise reader.wrong("artifacts: an entry is not an object")
+        path = reader.get(entry, "path", str)
+        reader.inside(folder, path)
+        if path in found:
+            raise reader.wrong(f"artifacts: {path} is listed twice")
+        digest = reader.get(entry, "sha256", str)
+        _check_digest(reader, digest)
+        found[path] = BuiltFile(
+            path, reader.get(entry, "size", int), digest, reader.get(entry, "stage", str, default="")
+        )
+    return list(found.values())
+
+
+def _check_digest(reader: _Reader, digest: str) -> None:
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise reader.wrong(f"{digest[:70]!r} is not a sha256")
+
+
+def _guest(reader: _Reader, folder: Path) -> Guest | None:
+    table = reader.data.get("guest")
+    if table is None:
+        return None
+    table = reader.get(reader.data, "guest", dict)
+
+    def path(key: str) -> Path | None:
+        if table.get(key) is None:
+            return None
+        return reader.inside(folder, reader.get(table, key, str))
+
+    kernel, boot = path("kernel"), reader.get(table, "boot", str)
+    if boot not in ("image", "initrd"):
+        raise reader.wrong(f"guest.boot: {boot!r} is neither image nor initrd")
+    if kernel is None:
+        return None
+    params = reader.get(table, "kernel_params", list, default=[])
+    if not all(isinstance(word, str) for word in params):
+        raise reader.wrong("guest.kernel_params: not a list of strings")
+    return Guest(
+        kernel=kernel,
+        boot=boot,
+        image=path("image"),
+        initrd=path("initrd"),
+        kernel_config=path("kernel_config"),
+        rootfs_type=reader.get(table, "rootfs_type", str, default="ext4"),
+        dax=reader.get(table, "dax", bool, default=True),
+        kernel_params=tuple(params),
+        agent=_agent(reader, table),
+        **{key: reader.get(table, key, int, default=value) for key, value in _SIZES.items()},
+    )
+
+
+_SIZES = {"vcpus": 1, "maxvcpus": 1, "memory_mib": 256, "memory_slots": 10, "maxmemory_mib": 0}
+
+
+def _agent(reader: _Reader, table: Mapping[str, Any]) -> GuestAgent | None:
+    if table.get("agent") is None:
+        return None
+    agent = reader.get(table, "agent", dict)
+    kind = reader.get(agent, "kind", str)
+    digest = None if agent.get("sha256") is None else reader.get(agent, "sha256", str)
+    if digest is not None:
+        _check_digest(reader, digest)
+    return GuestAgent(kind, reader.get(agent, "path", str), digest)
+
+
+def _limits(reader: _Reader) -> Limits:
+    table = reader.get(reader.data, "budgets", dict, default={})
+    values: dict[str, float | None] = {}
+    for key in Limits.__dataclass_fields__:
+        value = table.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise reader.wrong(f"budgets.{key}: expected a number, found {json.dumps(value)[:60]}")
+        values[key] = value
+    return Limits(**values)

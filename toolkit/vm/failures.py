@@ -1,0 +1,90 @@
+"""Why a guest did not come up, or went away: panic, silence, a guest that stopped, or QEMU itself."""
+
+from __future__ import annotations
+
+import signal
+
+from ..errors import CheckError, KataToolkitError, ToolError
+from . import qemu
+from .vmm import Vmm
+
+_STDERR_LINES = 15
+
+
+class GuestPanic(CheckError):  # noqa: N818 -- named for what happened, as the others here
+    """The guest's kernel panicked."""
+
+
+class GuestStopped(CheckError):  # noqa: N818
+    """The guest switched itself off or restarted."""
+
+
+class AgentUnanswered(CheckError):  # noqa: N818
+    """The guest's kernel runs, its agent does not answer."""
+
+
+class BootTimeout(CheckError):  # noqa: N818
+    """The guest gave no sign of life in time."""
+
+
+class VmmFailed(ToolError):  # noqa: N818
+    """QEMU ended by itself, or was killed."""
+
+
+def explain(vmm: Vmm, *, accel: str, limit_seconds: float, waiting_for: str) -> KataToolkitError:
+    """The error for a guest that did not do what was waited for. ``waiting_for``: "its agent answered", …"""
+    panic = vmm.console.panic()
+    # A kernel that panics resets the machine a second later: give QEMU the time to end by itself.
+    status = vmm.wait(2.5 if panic else 0.3)
+    if panic:
+        return GuestPanic(f"the guest's kernel panicked before {waiting_for}: {panic}{_console(vmm)}",
+                          hint=_panic_hint(panic))
+    if status is None:
+        return _silent(vmm, accel, limit_seconds, waiting_for)
+    if status == 0:
+        return GuestStopped(
+            f"the guest {_STOPPED.get(vmm.signs.shutdown or '', 'stopped')} before {waiting_for}{_console(vmm)}",
+            hint="boot with --console to see the kernel's messages",
+        )
+    return vmm_failed(vmm, status)
+
+
+_STOPPED = {"guest-reset": "restarted itself", "guest-shutdown": "switched itself off"}
+
+
+def _silent(vmm: Vmm, accel: str, limit_seconds: float, waiting_for: str) -> KataToolkitError:
+    signs = vmm.signs
+    if not signs.alive(vmm.console):
+        return BootTimeout(
+            f"the guest gave no sign of life within {limit_seconds:g} s (accelerator {accel})",
+            hint="a kernel without the console or PVH boot support is silent; --timeout gives it longer",
+        )
+    opened = f"its console came up after {signs.console_opened:.1f} s" if signs.console_opened else "it wrote"
+    port = "" if signs.agent_opened is None else "; something holds the agent's port open"
+    return AgentUnanswered(
+        f"the guest's kernel runs ({opened}{port}), but {limit_seconds:g} s went by before {waiting_for}"
+        f"{_console(vmm)}",
+        hint="boot with --console to see the kernel's and the agent's messages; --timeout gives it longer",
+    )
+
+
+def vmm_failed(vmm: Vmm, status: int) -> VmmFailed:
+    """QEMU's own failure, with what it said."""
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"failed ({status})"
+    said = "\n".join(f"  {line}" for line in vmm.stderr.split("\n")[-_STDERR_LINES:] if line)
+    return VmmFailed(f"{qemu.BINARY} {how}" + (f":\n{said}" if said else ""))
+
+
+def _console(vmm: Vmm) -> str:
+    lines = vmm.console.tail()
+    if not lines:
+        return "; its console is empty"
+    return "; the console ended with:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _panic_hint(panic: str) -> str:
+    if "No working init" in panic or "Requested init" in panic:
+        return "the root file system was mounted, but has no program the kernel can start as its init"
+    if "Unable to mount root" in panic:
+        return "the kernel found no root file system: check the image, its type and the kernel's drivers"
+    return "boot with --console to see all of the kernel's messages"
