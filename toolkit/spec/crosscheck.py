@@ -1,7 +1,7 @@
 """What a schema cannot say: parts of a spec that contradict each other, the file system, or Kata itself.
 
-One small function a rule, in a table. A rule runs only when everything it looks at could be used, so that one
-mistake is never reported twice.
+One small function a rule, in a table. A value that was already reported as wrong is seen as if it were left out;
+where its default would make a rule complain, the rule names it in ``needs``, and does not run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ..errors import Problem
+from ..errors import Problem, Where
 from ..resources import resource
 from .model import Artifact, BinaryAgent, PrebuiltKernel, Spec, TarballKernel, TreeKernel
 from .paths import check_file, check_kernel_tree
@@ -55,28 +55,49 @@ KATA_PREFIX = "/opt/kata"  # where Kata's own release archive installs itself
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """``check`` runs when none of the parts in ``needs`` is unusable."""
+class Read:
+    """A spec as read, and where things stand.
 
-    needs: tuple[Steps, ...]
-    check: Callable[[Spec, Tree], Iterable[Problem]]
+    ``unusable``: paths of values already reported as wrong; ``partly``: paths of all that one of them is a part of.
+    """
+
+    spec: Spec
+    tree: Tree
+    unusable: frozenset[Steps]
+    partly: frozenset[Steps]
+
+    def items(self, path: Steps) -> list[Where]:
+        """Where the usable items of a list stand, in the order of the model's tuple."""
+        count = len(self.tree.node(path).children) if self.tree.has(path) else 0
+        steps = [(*path, index) for index in range(count)]
+        return [self.tree.value_where(step) for step in steps if not self.lacks(step)]
+
+    def lacks(self, path: Steps) -> bool:
+        """Whether the value at ``path``, something that it is part of, or a part of it is unusable."""
+        return path in self.partly or any(path[:depth] in self.unusable for depth in range(len(path) + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``check`` runs when none of the values in ``needs`` is unusable."""
+
+    check: Callable[[Read], Iterable[Problem]]
+    needs: tuple[Steps, ...] = ()
 
 
 def crosscheck(spec: Spec, tree: Tree, unusable: list[Steps]) -> list[Problem]:
     """Every contradiction in the spec. ``unusable``: paths of values already reported as wrong."""
+    partly = frozenset(path[:depth] for path in unusable for depth in range(len(path)))
+    read = Read(spec, tree, frozenset(unusable), partly)
     problems: list[Problem] = []
     for rule in RULES:
-        if not any(_overlap(need, path) for need in rule.needs for path in unusable):
-            problems += rule.check(spec, tree)
+        if not any(read.lacks(need) for need in rule.needs):
+            problems += rule.check(read)
     return problems
 
 
-def _overlap(one: Steps, other: Steps) -> bool:
-    shorter = min(len(one), len(other))
-    return tuple(one[:shorter]) == tuple(other[:shorter])
-
-
-def _profile_exists(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _profile_exists(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     known = sorted(path.stem for path in resource("kernel-configs", "profiles").glob("*.yaml"))
     if known and spec.kernel.profile not in known and not isinstance(spec.kernel.source, PrebuiltKernel):
         hint = did_you_mean(spec.kernel.profile, known) or f"known profiles: {', '.join(known)}"
@@ -84,7 +105,8 @@ def _profile_exists(spec: Spec, tree: Tree) -> Iterator[Problem]:
         yield Problem(f'there is no kernel profile "{spec.kernel.profile}"', where, hint)
 
 
-def _prebuilt_takes_nothing(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _prebuilt_takes_nothing(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     if not isinstance(spec.kernel.source, PrebuiltKernel):
         return
     for key, given in (
@@ -97,7 +119,8 @@ def _prebuilt_takes_nothing(spec: Spec, tree: Tree) -> Iterator[Problem]:
             yield Problem(f"a prebuilt kernel cannot take {key}", where, "remove it, or build from sources")
 
 
-def _kernel_source_files(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _kernel_source_files(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     source = spec.kernel.source
     if isinstance(source, TreeKernel):
         yield from check_kernel_tree(source.path, tree.value_where((*SOURCE, "path")))
@@ -116,23 +139,24 @@ def _artifact(artifact: Artifact, tree: Tree, path: Steps) -> Iterator[Problem]:
         yield from check_file(artifact.path, tree.value_where((*path, "path")))
 
 
-def _patches(spec: Spec, tree: Tree) -> Iterator[Problem]:
-    for index, patch in enumerate(spec.kernel.patches):
-        yield from check_file(patch, tree.value_where(("kernel", "patches", index)))
+def _patches(read: Read) -> Iterator[Problem]:
+    for patch, where in zip(read.spec.kernel.patches, read.items(("kernel", "patches")), strict=True):
+        yield from check_file(patch, where)
 
 
-def _agent_files(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _agent_files(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     if isinstance(spec.agent, BinaryAgent):
         yield from _artifact(spec.agent.binary, tree, ("agent",))
         if spec.agent.policy is not None and not isinstance(spec.agent.policy, str):
             yield from check_file(spec.agent.policy, tree.value_where(("agent", "policy")))
 
 
-def _cmdline_words(spec: Spec, tree: Tree) -> Iterator[Problem]:
-    for index, word in enumerate(spec.kernel.cmdline):
+def _cmdline_words(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
+    for word, where in zip(spec.kernel.cmdline, read.items(CMDLINE), strict=True):
         reason = CMDLINE_CONFLICTS.get(word.partition("=")[0])
         if reason:
-            where = tree.value_where((*CMDLINE, index))
             yield Problem(f'"{word}" cannot be in kernel.cmdline: {reason}', where, "remove it")
     length = len(" ".join(spec.kernel.cmdline))
     if length > MAX_CMDLINE:
@@ -142,15 +166,17 @@ def _cmdline_words(spec: Spec, tree: Tree) -> Iterator[Problem]:
         )
 
 
-def _boots_what_is_built(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _boots_what_is_built(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     for hypervisor in spec.hypervisors:
         if hypervisor.boot == "initrd" and not spec.initrd.enabled:
             where = tree.value_where((*HYPERVISORS, hypervisor.name, "boot"))
             yield Problem(f"{hypervisor.name} boots the initrd, which is not built", where, "set initrd.enabled: true")
 
 
-def _dax_where_nvdimm(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _dax_where_nvdimm(read: Read) -> Iterator[Problem]:
     """The Go runtime mounts an nvdimm root with rootflags=dax, which needs the DAX header."""
+    spec, tree = read.spec, read.tree
     for hypervisor in spec.hypervisors:
         wants_nvdimm = hypervisor.settings.get("disable_image_nvdimm") is False
         if not spec.image.dax and wants_nvdimm and hypervisor.boot == "image":
@@ -160,7 +186,8 @@ def _dax_where_nvdimm(spec: Spec, tree: Tree) -> Iterator[Problem]:
             )
 
 
-def _budgets_possible(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _budgets_possible(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     for name, (floor, reason) in BUDGET_FLOORS.items():
         limit = getattr(spec.budgets, name)
         if limit is not None and limit < floor:
@@ -168,7 +195,8 @@ def _budgets_possible(spec: Spec, tree: Tree) -> Iterator[Problem]:
             yield Problem(f"budgets.{name} is below what is possible, {floor}: {reason}", where)
 
 
-def _memory_budget_possible(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _memory_budget_possible(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     limit = spec.budgets.guest_overhead_mib
     for hypervisor in spec.hypervisors:
         memory = hypervisor.settings.get("default_memory", _DEFAULT_MEMORY_MIB)
@@ -182,7 +210,8 @@ def _memory_budget_possible(spec: Spec, tree: Tree) -> Iterator[Problem]:
         )
 
 
-def _wrapper_name(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _wrapper_name(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     given = tree.has(("wrapper", "name"))
     where = tree.value_where(("wrapper", "name") if given else ("name",))
     taken = None
@@ -195,7 +224,8 @@ def _wrapper_name(spec: Spec, tree: Tree) -> Iterator[Problem]:
         yield Problem(f"{subject}: {taken}", where, "give another wrapper.name")
 
 
-def _prefix(spec: Spec, tree: Tree) -> Iterator[Problem]:
+def _prefix(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
     given = tree.has(("install", "prefix"))
     where = tree.value_where(("install", "prefix") if given else ("name",))
     steps = spec.prefix.split("/")[1:]
@@ -209,16 +239,16 @@ def _prefix(spec: Spec, tree: Tree) -> Iterator[Problem]:
 
 
 RULES = (
-    Rule((SOURCE, ("kernel", "profile")), _profile_exists),
-    Rule((SOURCE, ("kernel", "profile"), ("kernel", "options"), ("kernel", "patches")), _prebuilt_takes_nothing),
-    Rule((SOURCE,), _kernel_source_files),
-    Rule((("kernel", "patches"),), _patches),
-    Rule((("agent",),), _agent_files),
-    Rule((CMDLINE,), _cmdline_words),
-    Rule((HYPERVISORS, ("initrd",)), _boots_what_is_built),
-    Rule((HYPERVISORS, ("image",)), _dax_where_nvdimm),
-    Rule((("budgets",),), _budgets_possible),
-    Rule((("budgets",), HYPERVISORS), _memory_budget_possible),
-    Rule((("name",), ("wrapper",)), _wrapper_name),
-    Rule((("name",), ("install",)), _prefix),
+    Rule(_profile_exists, needs=(SOURCE,)),
+    Rule(_prebuilt_takes_nothing),
+    Rule(_kernel_source_files),
+    Rule(_patches),
+    Rule(_agent_files),
+    Rule(_cmdline_words),
+    Rule(_boots_what_is_built, needs=(("initrd", "enabled"),)),
+    Rule(_dax_where_nvdimm, needs=(("image", "dax"),)),
+    Rule(_budgets_possible),
+    Rule(_memory_budget_possible, needs=(HYPERVISORS,)),
+    Rule(_wrapper_name),
+    Rule(_prefix),
 )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, Problem, Where
 from .build import build_spec
 from .crosscheck import crosscheck
 from .defaults import filled
 from .model import Spec
 from .schema import check, in_file_order, load_schema
 from .source import read_source
-from .yamltree import Steps, Tree, parse
+from .yamltree import Step, Steps, Tree, parse
 
 
 def load_spec(path: Path) -> Spec:
@@ -31,6 +32,25 @@ def load_spec(path: Path) -> Spec:
         if not problems:
             return spec
     raise InputError.many(sorted(dict.fromkeys(problems), key=in_file_order))
+
+
+def load_specs(paths: Iterable[Path]) -> list[Spec]:
+    """Several specs; two with one name would write to one place. Raises InputError with the problems of all."""
+    specs: dict[str, Spec] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            spec = load_spec(path)
+        except InputError as error:
+            problems += error.problems
+            continue
+        if spec.name in specs:
+            other = specs[spec.name].file
+            problems.append(Problem(f'is called "{spec.name}", as is {other}', Where(str(path)), "rename one of them"))
+        specs[spec.name] = spec
+    if problems:
+        raise InputError.many(problems)
+    return list(specs.values())
 
 
 def _broken_nodes(tree: Tree) -> list[Steps]:
@@ -52,31 +72,33 @@ def _broken_nodes(tree: Tree) -> list[Steps]:
 def _sound_part(tree: Tree, unusable: list[Steps]) -> dict[str, Any]:
     """The document without its unusable parts, so that the rest can still be cross-checked.
 
-    A value inside a list or a tagged union takes the whole list or union with it: what is left must satisfy the
-    schema, and half of either says something else than was meant.
+    What is left must satisfy the schema: a tagged union goes as a whole, for half of one says something else than
+    was meant.
     """
     sound: dict[str, Any] = _unshared(tree.value)
-    for path in unusable:
-        _remove(sound, _whole(tree, path))
+    # From the last to the first: taking out a list's item moves those behind it.
+    for path in sorted({_whole(tree, path) for path in unusable}, key=_by_position, reverse=True):
+        _remove(sound, path)
     sound.setdefault("version", 1)
     sound.setdefault("name", "unnamed")
     return sound
 
 
+def _by_position(path: Steps) -> list[tuple[int, Step]]:
+    return [(0, step) if isinstance(step, int) else (1, step) for step in path]
+
+
 def _whole(tree: Tree, path: Steps) -> Steps:
-    for depth in range(len(path)):
-        node = tree.node(path[:depth])
-        if isinstance(node.value, list) or (depth and "kind" in node.value):
+    for depth in range(1, len(path)):
+        if "kind" in tree.node(path[:depth]).keys:
             return path[:depth]
     return path
 
 
 def _remove(document: Any, path: Steps) -> None:
     for step in path[:-1]:
-        if step not in document:
-            return
         document = document[step]
-    document.pop(path[-1], None)
+    document.pop(path[-1])
 
 
 def _unshared(value: Any) -> Any:

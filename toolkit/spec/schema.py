@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -43,15 +44,30 @@ def in_file_order(problem: Problem) -> tuple[int, int, str]:
     return (where.line, where.column, problem.message) if where else (0, 0, problem.message)
 
 
+def matches(pattern: str, text: str) -> bool:
+    """Whether a JSON Schema pattern matches; unlike Python's, its ``$`` does not also match before a last newline."""
+    return re.search(pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern, text) is not None
+
+
 def _validator(schema: Schema) -> Any:
-    from jsonschema import Draft202012Validator, validators
+    from jsonschema import Draft202012Validator, ValidationError, validators
+
+    def pattern(validator: Any, wanted: str, instance: Any, schema: Schema) -> Iterator[ValidationError]:
+        if isinstance(instance, str) and not matches(wanted, instance):
+            yield ValidationError(f"{instance!r} does not match {wanted!r}")
+
+    def unique_items(validator: Any, wanted: bool, instance: Any, schema: Schema) -> Iterator[ValidationError]:
+        # jsonschema's own compares each item with each other one: minutes for a long list of mixed types.
+        if wanted and isinstance(instance, list) and len(set(map(json.dumps, instance))) < len(instance):
+            yield ValidationError("has an item twice")
 
     # JSON Schema takes 1.0 for an integer; a person who writes 1.0 for a count should be told.
     checker = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
     extend: Any = validators.extend  # its type stubs leave it untyped
-    return extend(Draft202012Validator, type_checker=checker)(schema)
+    keywords = {"pattern": pattern, "uniqueItems": unique_items}
+    return extend(Draft202012Validator, keywords, type_checker=checker)(schema)
 
 
 class _Explainer:
@@ -181,11 +197,14 @@ class _Explainer:
         yield self._at_key(f"{self._name} must not be empty")
 
     def _explain_uniqueItems(self) -> Iterator[tuple[Steps, Problem]]:  # noqa: N802 -- a keyword's name
+        seen = set()
         for index, item in enumerate(self.instance):
-            if item in self.instance[:index]:
+            text = json.dumps(item)
+            if text in seen:
                 path = (*self.path, index)
                 message = f"{shown(item)} is in the list twice"
                 yield self.path, Problem(message, self.tree.value_where(path), "remove one of the two")
+            seen.add(text)
 
     def _has_type(self) -> bool:
         """Whether the instance has the schema's type; if not, `type` already says what is wrong."""

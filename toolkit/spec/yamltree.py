@@ -20,13 +20,13 @@ from .scalars import DoubtfulScalarError, resolve
 from .source import Source, read_source
 
 MAX_DEPTH = 32
-MAX_NODES = 50_000  # after aliases are expanded
+MAX_SIZE = 50_000  # values, aliases expanded; each 64 characters of text count as one more
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Step = str | int
-Steps = Sequence[Step]
+Steps = tuple[Step, ...]
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Node:
     broken: bool = False
     children: dict[Step, Node] = field(default_factory=dict)
     keys: dict[str, Where] = field(default_factory=dict)
-    size: int = 1  # nodes in it, aliases expanded
+    size: int = 1  # see MAX_SIZE
 
 
 @dataclass(slots=True)
@@ -57,21 +57,21 @@ class Tree:
         """The whole document as plain Python values."""
         return self.root.value
 
-    def node(self, path: Steps) -> Node:
+    def node(self, path: Sequence[Step]) -> Node:
         """The node at a path of keys and indices. Raises KeyError."""
         node = self.root
         for step in path:
             node = node.children[step]
         return node
 
-    def has(self, path: Steps) -> bool:
+    def has(self, path: Sequence[Step]) -> bool:
         """Whether something is written at this path."""
         node: Node | None = self.root
         for step in path:
             node = node.children.get(step) if node else None
         return node is not None
 
-    def value_where(self, path: Steps) -> Where:
+    def value_where(self, path: Sequence[Step]) -> Where:
         """Where the value at ``path`` starts; for a value left empty, its key. Missing: the nearest parent."""
         node = self.root
         for depth, step in enumerate(path):
@@ -82,7 +82,7 @@ class Tree:
             return self.key_where(path)
         return node.where
 
-    def key_where(self, path: Steps) -> Where:
+    def key_where(self, path: Sequence[Step]) -> Where:
         """Where the key at ``path`` stands; for a list's item or the root, the value itself.
 
         Missing: the nearest parent.
@@ -123,7 +123,7 @@ class _Builder:
         self._events = self._parse()
         self._anchors: dict[str, Node | None] = {}  # None: still open, so an alias to it is recursive
         self._depth = 0
-        self._count = 0
+        self._size = 0
 
     def document(self) -> Node:
         """The one document's root node."""
@@ -189,7 +189,9 @@ class _Builder:
         if self._depth > MAX_DEPTH:
             raise InputError(f"nested more than {MAX_DEPTH} levels deep", where=self._where(event))
         node = Node(self._where(event))
-        self._grow(1, node.where)
+        if isinstance(event, yaml.ScalarEvent):
+            node.size += len(event.value) // 64
+        self._grow(node.size, node.where)
         if isinstance(event, yaml.ScalarEvent):
             self._scalar(event, node)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -205,10 +207,14 @@ class _Builder:
             self._anchors[event.anchor] = node
         return node
 
-    def _grow(self, nodes: int, where: Where) -> None:
-        self._count += nodes
-        if self._count > MAX_NODES:
-            raise InputError(f"more than {MAX_NODES:,} values, aliases expanded", where=where)
+    def _grow(self, size: int, where: Where) -> None:
+        self._size += size
+        if self._size > MAX_SIZE:
+            raise InputError(
+                f"is too big: more than {MAX_SIZE:,} values, aliases expanded",
+                where=where,
+                hint="is it the right file?",
+            )
 
     def _alias(self, event: Any) -> Node:
         where = self._where(event)

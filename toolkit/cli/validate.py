@@ -1,0 +1,31 @@
+"""``kata-toolkit validate``: every mistake of a spec at once."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+
+import typer
+
+
+def validate(
+    specs: list[Path] = typer.Argument(..., metavar="SPEC…", help="The specs to check."),
+    json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
+) -> None:
+    """Check specs: every mistake at once, each with its place, the line, and what to do."""
+    from ..errors import InputError, Problem
+    from ..spec.load import load_spec
+
+    problems: list[Problem] = []
+    for spec in specs:
+        try:
+            load_spec(spec)
+        except InputError as error:
+            problems += error.problems
+        else:
+            if not json:
+                typer.echo(f"{spec}: ok")
+    if problems:
+        raise InputError.many(problems)
+    if json:
+        typer.echo(json_module.dumps({"errors": []}))
