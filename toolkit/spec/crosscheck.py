@@ -7,7 +7,7 @@ where its default would make a rule complain, the rule names it in ``needs``, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import Problem, Where
 from ..resources import resource
@@ -99,7 +99,7 @@ def crosscheck(spec: Spec, tree: Tree, unusable: list[Steps]) -> list[Problem]:
 def _profile_exists(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
     known = sorted(path.stem for path in resource("kernel-configs", "profiles").glob("*.yaml"))
-    if known and spec.kernel.profile not in known and not isinstance(spec.kernel.source, PrebuiltKernel):
+    if spec.kernel.profile not in known and not isinstance(spec.kernel.source, PrebuiltKernel):
         hint = did_you_mean(spec.kernel.profile, known) or f"known profiles: {', '.join(known)}"
         where = tree.value_where(("kernel", "profile"))
         yield Problem(f'there is no kernel profile "{spec.kernel.profile}"', where, hint)
@@ -174,16 +174,15 @@ def _boots_what_is_built(read: Read) -> Iterator[Problem]:
             yield Problem(f"{hypervisor.name} boots the initrd, which is not built", where, "set initrd.enabled: true")
 
 
-def _dax_where_nvdimm(read: Read) -> Iterator[Problem]:
-    """The Go runtime mounts an nvdimm root with rootflags=dax, which needs the DAX header."""
-    spec, tree = read.spec, read.tree
-    for hypervisor in spec.hypervisors:
-        wants_nvdimm = hypervisor.settings.get("disable_image_nvdimm") is False
-        if not spec.image.dax and wants_nvdimm and hypervisor.boot == "image":
-            where = tree.key_where((*HYPERVISORS, hypervisor.name, "settings", "disable_image_nvdimm"))
-            yield Problem(
-                "the image is given to the guest as an nvdimm, but has no DAX header", where, "set image.dax: true"
-            )
+def _settings(read: Read) -> Iterator[Problem]:
+    from ..kata.config import check_settings
+
+    for hypervisor in read.spec.hypervisors:
+        path = (*HYPERVISORS, hypervisor.name)
+        if read.lacks((*path, "dialects")) or read.lacks((*path, "boot")):
+            continue
+        for problem in check_settings(hypervisor, read.spec.kata, arch=read.spec.arch, dax=read.spec.image.dax):
+            yield problem if problem.where else replace(problem, where=read.tree.key_where((*path, "settings")))
 
 
 def _budgets_possible(read: Read) -> Iterator[Problem]:
@@ -246,7 +245,7 @@ RULES = (
     Rule(_agent_files),
     Rule(_cmdline_words),
     Rule(_boots_what_is_built, needs=(("initrd", "enabled"),)),
-    Rule(_dax_where_nvdimm, needs=(("image", "dax"),)),
+    Rule(_settings, needs=(("runtime", "kata"), ("image", "dax"))),
     Rule(_budgets_possible),
     Rule(_memory_budget_possible, needs=(HYPERVISORS,)),
     Rule(_wrapper_name),
