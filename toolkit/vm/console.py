@@ -15,11 +15,13 @@ class Console:
     """Collects a console's bytes; the oldest go first once there are more than 1 MiB."""
 
     def __init__(self, sink: Callable[[bytes], None] | None = None) -> None:
+        self.written = 0  # bytes, those that are no longer kept included
         self._data = bytearray()
         self._sink = sink
 
     def feed(self, data: bytes) -> None:
         """Take what the guest wrote."""
+        self.written += len(data)
         self._data += data
         if len(self._data) > _KEPT_BYTES:
             del self._data[: len(self._data) - _KEPT_BYTES]
