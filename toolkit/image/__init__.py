@@ -1,1 +1,1 @@
-"""Images: bytes and layout only (DAX header, partition table, ext4, cpio), and reading them back."""
+"""Images: the DAX header, partition tables, ext4 and cpio, and reading them back: bytes and layout only."""

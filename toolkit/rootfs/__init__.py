@@ -1,1 +1,1 @@
-"""Root file systems: one file a source kind, each yields one deterministic tar."""
+"""Root file systems: one file a source kind, each yields one deterministic tar; reading and writing those tars."""

@@ -1,0 +1,94 @@
+"""Where things lie in an image file, with the DAX header or without, and how large the file must be.
+
+With the header: MBR at 0 (read through virtio-blk), ``nd_pfn_sb`` at 4 KiB, a second MBR at 2 MiB (what the guest
+sees as the start of /dev/pmem0), the file system at 3 MiB. Without: MBR at 0, the file system at 1 MiB. Partition
+1 is the same bytes in both tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..spec.model import Hypervisor, Setting, Spec
+from . import dax
+from .mbr import Partition
+
+MIB = 1 << 20
+PARTITION_START = MIB  # from the MBR that names it
+DIMM_ALIGN_MIB = 128
+DAX_ALIGN_MIB = dax.ALIGNMENT // MIB
+_DEFAULT_MEMORY = 2048  # MiB, what the Go runtime gives a guest whose configuration does not say
+_MAX_SIZE = 1 << 41  # 2 TiB: an MBR counts sectors in 32 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Offsets and sizes in bytes. ``size``: the whole file; ``start``: where the file system begins in it."""
+
+    dax: bool
+    size: int
+    start: int
+
+    @property
+    def filesystem_size(self) -> int:
+        """The file system fills its partition, which reaches to the end."""
+        return self.size - self.start
+
+    @property
+    def tables(self) -> tuple[tuple[int, Partition], ...]:
+        """Each MBR's offset in the file, and the partition it names as its reader counts."""
+        offsets = (0, dax.DATA_OFFSET) if self.dax else (0,)
+        return tuple((at, Partition(self.start - at, self.filesystem_size)) for at in offsets)
+
+
+def start_of(with_dax: bool) -> int:
+    """Where the file system begins, in bytes."""
+    return (dax.DATA_OFFSET if with_dax else 0) + PARTITION_START
+
+
+def layout_for(filesystem_size: int, with_dax: bool, align_mib: int) -> Layout:
+    """The smallest layout with that much room for the file system (bytes), its size a multiple of ``align_mib``.
+
+    Raises InputError when the alignment cannot work or the image is larger than an MBR can say.
+    """
+    if align_mib <= 0:
+        raise InputError(f"image.align_mib is {align_mib}: it must be above 0")
+    if with_dax and align_mib % DAX_ALIGN_MIB:
+        raise InputError(
+            f"image.align_mib is {align_mib}: with dax it must be a multiple of {DAX_ALIGN_MIB}",
+            hint="the guest's NVDIMM driver refuses an image of any other size",
+        )
+    start, unit = start_of(with_dax), align_mib * MIB
+    size = -(-(start + filesystem_size) // unit) * unit
+    if size > _MAX_SIZE:
+        raise InputError(f"the image would be {size >> 30} GiB, and its partition table can say 2 TiB at most")
+    return Layout(with_dax, size, start)
+
+
+def default_align_mib(spec: Spec) -> int:
+    """What the image's size is a multiple of, when the spec does not say.
+
+    QEMU puts a hot-plugged DIMM right behind the image's NVDIMM; unless it then starts on a 128 MiB boundary the
+    guest silently ignores it. So 128 (sparse) where any of the set's configurations can plug DIMMs beside an
+    NVDIMM image, 2 otherwise.
+    """
+    if not spec.image.dax:
+        return DAX_ALIGN_MIB
+    return DIMM_ALIGN_MIB if any(_plugs_dimms(h) for h in spec.hypervisors) else DAX_ALIGN_MIB
+
+
+def _plugs_dimms(hypervisor: Hypervisor) -> bool:
+    """Whether Kata's QEMU command line lets memory be added as DIMMs; its defaults do (no slots means 10 slots)."""
+    settings = hypervisor.settings
+    if hypervisor.name != "qemu" or hypervisor.boot != "image":
+        return False
+    fixed = ("enable_virtio_mem", "disable_image_nvdimm", "runtime.static_sandbox_resource_mgmt")
+    if any(settings.get(key) is True for key in fixed):
+        return False
+    most = _mib(settings.get("default_maxmemory"), 0)  # 0: as much as the host has
+    return most == 0 or most > _mib(settings.get("default_memory"), _DEFAULT_MEMORY)
+
+
+def _mib(value: Setting | None, default: int) -> int:
+    return value if isinstance(value, int) else default

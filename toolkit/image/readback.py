@@ -1,0 +1,209 @@
+"""Opens a finished image again and compares all of it with what was meant: an empty or wrong one never passes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import Problem, ToolError, Where
+from ..rootfs.tree import CHUNK, Content, Node, Tree, hard_links, read_padded, shown
+from . import dax, mbr
+from .ext4_read import DamagedError, Ext4Reader, Inode
+from .layout import Layout
+
+_MAX_PROBLEMS = 20
+BLOCK_SIZE = 4096  # what DAX needs: the guest's page size
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFile:
+    """The agent as it must be in the image: its path there and its digest."""
+
+    path: bytes
+    sha256: str
+
+
+def check_image(path: Path, layout: Layout, tree: Tree, agent: AgentFile) -> None:
+    """Compare an image with its layout, the tree and the agent. Raises ToolError with all that differs."""
+    problems: list[Problem] = []
+    for text in image_problems(path, layout, tree, agent):
+        problems.append(Problem(text, Where(str(path))))
+        if len(problems) == _MAX_PROBLEMS:
+            break
+    if problems:
+        raise ToolError.many([Problem("the image read back is not what was written"), *problems])
+
+
+def image_problems(path: Path, layout: Layout, tree: Tree | None, agent: AgentFile) -> Iterator[str]:
+    """What is wrong with an image, one sentence each. Without a tree only the frame and the agent are looked at."""
+    with _opened(path) as fd:
+        yield from _frame_problems(fd, layout)
+        try:
+            reader = Ext4Reader(fd, layout.start, layout.filesystem_size)
+            yield from _filesystem_problems(reader, layout)
+            if tree:
+                yield from _tree_problems(reader, tree)
+            yield from _agent_problems(reader, agent)
+        except DamagedError as damage:
+            yield f"the file system is damaged: {damage}"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ToolError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        yield fd
+    except OSError as error:
+        raise ToolError(f"cannot read {path}: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def _frame_problems(fd: int, layout: Layout) -> Iterator[str]:
+    """File size, partition tables, DAX header."""
+    size = os.fstat(fd).st_size
+    if size != layout.size:
+        yield f"it is {size} bytes long, not {layout.size}"
+    for offset, wanted in layout.tables:
+        try:
+            found = mbr.partitions_of(os.pread(fd, mbr.SIZE, offset))
+        except ValueError as error:
+            yield f"the partition table at {offset} is wrong: {error}"
+            continue
+        if found != (wanted,):
+            yield f"the partition table at {offset} names {_partitions(found)}, not {_partitions((wanted,))}"
+    block = os.pread(fd, dax.SIZE, dax.OFFSET)
+    if layout.dax:
+        wrong = dax.pfn_problem(block)
+        if wrong:
+            yield f"the DAX header is wrong: {wrong}"
+    elif block.strip(b"\0"):
+        yield "there is something where an image without DAX has nothing"
+
+
+def _partitions(partitions: tuple[mbr.Partition, ...]) -> str:
+    return " and ".join(f"{p.size} bytes at {p.start}" for p in partitions) or "no partition"
+
+
+def _filesystem_problems(reader: Ext4Reader, layout: Layout) -> Iterator[str]:
+    if reader.block_size != BLOCK_SIZE:
+        yield f"the file system has blocks of {reader.block_size} bytes, and DAX needs {BLOCK_SIZE}"
+    if reader.blocks * reader.block_size != layout.filesystem_size:
+        yield f"the file system has {reader.blocks * reader.block_size} bytes, not {layout.filesystem_size}"
+    if not reader.clean:
+        yield "the file system is not marked clean"
+    if not reader.has_journal and not reader.ordered_by_default:
+        yield "the file system has no journal and is not data=ordered by default: Kata's mount options would fail"
+
+
+def _tree_problems(reader: Ext4Reader, tree: Tree) -> Iterator[str]:
+    """Every path, both ways: what is there and should not be, what differs, what is missing."""
+    linked = hard_links(tree.walk())
+    inode_of: dict[int, int] = {}
+    compared: set[int] = set()
+    found: set[bytes] = set()
+    for path, inode in reader.walk():
+        if path in found:
+            yield f"{shown(path)} is there twice"
+        found.add(path)
+        node = tree.get(path)
+        if node is None:
+            yield f"{shown(path)} is there and should not be"
+            continue
+        yield from (f"{shown(path)} {text}" for text in _node_problems(inode, node))
+        if stat.S_ISDIR(inode.mode):
+            continue
+        if inode_of.setdefault(id(node), inode.number) != inode.number:
+            yield f"{shown(path)} is not the hard link it should be"
+        names = len(linked.get(id(node), (path,)))
+        if inode.links != names:
+            yield f"{shown(path)} has {inode.links} links, not {names}"
+        if node.content and inode.number not in compared:
+            compared.add(inode.number)
+            yield from (f"{shown(path)} {text}" for text in _content_problems(reader, inode, node.content))
+    if len(set(inode_of.values())) != len(inode_of):
+        yield "files that should be separate share an inode"
+    for path, _ in tree.walk() if len(found) < len(tree) else ():
+        if path not in found:
+            yield f"{shown(path)} is missing"
+
+
+def _node_problems(inode: Inode, node: Node) -> Iterator[str]:
+    owner = (inode.uid, inode.gid)
+    if stat.S_IFMT(inode.mode) != node.kind.value:
+        yield f"is a {stat.filemode(inode.mode)[0]!r}, not a {stat.filemode(node.kind.value)[0]!r}"
+        return
+    if stat.S_IMODE(inode.mode) != node.mode:
+        yield f"has the mode {stat.S_IMODE(inode.mode):04o}, not {node.mode:04o}"
+    if owner != (node.uid, node.gid):
+        yield f"belongs to {owner[0]}:{owner[1]}, not {node.uid}:{node.gid}"
+    if set(inode.times) != {node.mtime}:
+        yield f"has the times {inode.times}, not {node.mtime}"
+    if inode.target != node.target:
+        yield f"leads to {shown(inode.target)[1:]}, not {shown(node.target)[1:]}"
+    if inode.rdev != node.rdev:
+        yield f"is the device {inode.rdev}, not {node.rdev}"
+    if inode.xattrs != node.xattrs:
+        yield "has other extended attributes"
+    if not stat.S_ISDIR(inode.mode) and inode.size != node.size:
+        yield f"has {inode.size} bytes, not {node.size}"
+
+
+def _content_problems(reader: Ext4Reader, inode: Inode, content: Content) -> Iterator[str]:
+    """Compare the bytes of every block the file has, and see that no data lies in its holes."""
+    size = reader.block_size
+    covered: list[tuple[int, int]] = []
+    for run in inode.runs:
+        start, end = run.logical * size, (run.logical + run.length) * size
+        if covered and covered[-1][1] == start:
+            start = covered.pop()[0]
+        covered.append((start, end))
+    for offset, length in content.ranges:
+        index = bisect_right(covered, (offset, inode.size + size)) - 1
+        if index < 0 or covered[index][1] < offset + length:
+            yield "has a hole where its data should be"
+            return
+    for run in inode.runs:
+        for at in range(run.logical * size, (run.logical + run.length) * size, CHUNK):
+            length = min(CHUNK, (run.logical + run.length) * size - at)
+            if reader.read(inode, at, length) != read_padded(content, at, length):
+                yield f"differs in its bytes {at} to {at + length}"
+                return
+
+
+def _agent_problems(reader: Ext4Reader, agent: AgentFile) -> Iterator[str]:
+    inode = _lookup(reader, agent.path)
+    if inode is None or not stat.S_ISREG(inode.mode):
+        yield f"there is no agent at {shown(agent.path)}"
+        return
+    if not inode.mode & 0o111:
+        yield f"the agent at {shown(agent.path)} is not executable"
+    if inode.size > reader.blocks * reader.block_size:
+        yield f"the agent at {shown(agent.path)} claims to have {inode.size} bytes"
+        return
+    digest = hashlib.sha256()
+    for at in range(0, inode.size, CHUNK):
+        digest.update(reader.read(inode, at, min(CHUNK, inode.size - at)))
+    if digest.hexdigest() != agent.sha256:
+        yield f"the agent at {shown(agent.path)} has the digest {digest.hexdigest()}, not {agent.sha256}"
+
+
+def _lookup(reader: Ext4Reader, path: bytes) -> Inode | None:
+    inode = reader.inode(2)
+    for part in path.split(b"/"):
+        if not stat.S_ISDIR(inode.mode):
+            return None
+        number = next((n for name, n, _ in reader.entries(inode) if name == part), None)
+        if number is None:
+            return None
+        inode = reader.inode(number)
+    return inode

@@ -1,0 +1,73 @@
+"""The file an image is written into: blocks of zeros stay holes, so that its size on disk is what it holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import InternalError, ToolError
+
+BLOCK = 4096
+_ZEROS = bytes(BLOCK)
+
+
+class SparseFile:
+    """A new file of fixed size, all holes. ``blocks`` counts the 4 KiB blocks written: what it takes on disk.
+
+    Raises ToolError when the disk is full or the file cannot be made.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.size = size
+        self.blocks = 0
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> SparseFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            os.close(self._fd)
+        except OSError as failure:  # some file systems tell of a full disk only here
+            if error is None:
+                raise self._failed(failure) from failure
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write data that starts on a block boundary; the rest of its last block stays as it was.
+
+        Raises ToolError; InternalError for what would overlap the end.
+        """
+        if offset % BLOCK or offset + len(data) > self.size:
+            raise InternalError(f"{len(data)} bytes at {offset} do not fit an image of {self.size}")
+        start: int | None = None
+        for at in range(0, len(data), BLOCK):
+            block = data[at : at + BLOCK]
+            empty = block == _ZEROS or not block.strip(b"\0")
+            if empty and start is not None:
+                self._put(offset + start, data[start:at])
+                start = None
+            elif not empty and start is None:
+                start = at
+        if start is not None:
+            self._put(offset + start, data[start:])
+
+    def _put(self, offset: int, data: bytes) -> None:
+        self.blocks += -(-len(data) // BLOCK)
+        view = memoryview(data)
+        try:
+            while view:
+                done = os.pwrite(self._fd, view, offset)
+                view, offset = view[done:], offset + done
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> ToolError:
+        return ToolError(f"cannot write {self.path}: {error.strerror}")

@@ -1,0 +1,108 @@
+"""The minimal root file system: the agent as /sbin/init, the folders a guest needs, and busybox unless left out.
+
+Also good as the read-only root of a container: it has the places where a runtime mounts things.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError, ToolError
+from .tree import Bytes, Kind, Node, OnDisk, Tree, normalised
+
+AGENT = b"sbin/init"  # what `init: agent` boots: the kernel's first choice in a root file system
+POLICY = b"etc/kata-opa/default-policy.rego"  # where release builds of kata-agent look for it
+BUSYBOX = b"bin/busybox"
+
+# Path → mode. Mount points of the guest (agent) and of containers (runtime) are here too, since the root is
+# read-only: what is missing cannot be made later.
+FOLDERS = {
+    b"bin": 0o755, b"dev": 0o755, b"etc": 0o755, b"etc/kata-opa": 0o755, b"home": 0o755, b"lib": 0o755,
+    b"lib/modules": 0o755, b"lib64": 0o755, b"mnt": 0o755, b"opt": 0o755, b"proc": 0o555, b"root": 0o700,
+    b"run": 0o755, b"sbin": 0o755, b"srv": 0o755, b"sys": 0o555, b"tmp": 0o1777, b"usr": 0o755,
+    b"usr/bin": 0o755, b"usr/lib": 0o755, b"usr/local": 0o755, b"usr/local/bin": 0o755, b"usr/sbin": 0o755,
+    b"usr/share": 0o755, b"var": 0o755, b"var/cache": 0o755, b"var/lib": 0o755, b"var/log": 0o755,
+    b"var/tmp": 0o1777,
+}  # fmt: skip
+
+LINKS = {b"var/run": b"../run", b"var/lock": b"../run/lock"}
+
+# Files the agent or a container runtime binds something over must exist, be it empty.
+FILES = {
+    b"etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    b"etc/group": b"root:x:0:\ntty:x:5:\ndisk:x:6:\nkvm:x:78:\nnogroup:x:65534:\n",
+    b"etc/hosts": b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+    b"etc/hostname": b"localhost\n",
+    b"etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files dns\n",
+    b"etc/resolv.conf": b"",
+}
+
+# Path → (mode, major, minor): Documentation/admin-guide/devices.txt. The kernel opens /dev/console for the first
+# process before anything can have mounted devtmpfs (it does so itself only with CONFIG_DEVTMPFS_MOUNT).
+DEVICES = {b"dev/console": (0o600, 5, 1), b"dev/null": (0o666, 1, 3)}
+
+
+def minimal_tree(agent: Path, policy: Path | None, busybox: bytes | None, applets: tuple[bytes, ...]) -> Tree:
+    """The tree. ``busybox``: the program's bytes. ``applets``: where its names go, such as ``bin/ls``.
+
+    Raises InputError when a source cannot be read.
+    """
+    tree = Tree()
+    for path, mode in FOLDERS.items():
+        tree.add(path, Node(Kind.DIRECTORY, mode))
+    for path, target in LINKS.items():
+        tree.add(path, Node(Kind.SYMLINK, 0o777, target=target))
+    for path, data in FILES.items():
+        tree.add(path, Node(Kind.FILE, 0o644, content=Bytes(data)))
+    for path, (mode, major, minor) in DEVICES.items():
+        tree.add(path, Node(Kind.CHARACTER, mode, rdev=(major, minor)))
+    tree.add(AGENT, Node(Kind.FILE, 0o755, content=OnDisk.of(agent)))
+    if policy:
+        tree.add(POLICY, Node(Kind.FILE, 0o644, content=OnDisk.of(policy)))
+    if busybox:
+        tree.add(BUSYBOX, Node(Kind.FILE, 0o755, content=Bytes(busybox)))
+        for applet in applets:
+            # Hard links: 270 names cost neither inodes nor a second lookup. The agent's place is taken.
+            if applet not in tree:
+                tree.link(applet, BUSYBOX)
+    return tree
+
+
+def applet_paths(listing: str) -> tuple[bytes, ...]:
+    """The output of ``busybox --list-full`` as paths, sorted.
+
+    Raises ToolError when it holds anything that is not a path in bin, sbin, usr/bin or usr/sbin.
+    """
+    found = set()
+    for line in listing.splitlines():
+        try:
+            path = normalised(line.strip().encode())
+        except InputError as error:
+            raise ToolError(f"busybox lists {line!r}, which {error}") from error
+        folder = path.rpartition(b"/")[0]
+        if folder in (b"bin", b"sbin", b"usr/bin", b"usr/sbin"):
+            found.add(path)
+        elif path != b"linuxrc":  # an init for old-style initrds, in the root
+            raise ToolError(f"busybox lists {line!r}, which is no place for a program")
+    if b"bin/sh" not in found:
+        raise ToolError("this busybox has no shell", hint="install Debian's busybox-static")
+    return tuple(sorted(found))
+
+
+_PT_INTERP = 3  # elf.h: names the dynamic linker; a static program has none
+
+
+def is_static_elf(path: Path) -> bool:
+    """Whether a file is a 64-bit little-endian ELF that needs no dynamic linker. Raises InputError if unreadable."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+            if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
+                return False
+            table, entry, count = (int.from_bytes(head[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
+            stream.seek(table)
+            headers = stream.read(entry * count)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    kinds = [int.from_bytes(headers[at : at + 4], "little") for at in range(0, len(headers), entry or 1)]
+    return bool(kinds) and _PT_INTERP not in kinds

@@ -1,0 +1,115 @@
+"""The four ways in which tars tell where a sparse file's holes are: GNU's old header, PAX 0.0, 0.1 and 1.0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..errors import InputError
+from .tar_header import BLOCK, Field, number
+
+Ranges = list[tuple[int, int]]
+
+_OLD_MAP = 386
+_OLD_PAIRS = 4
+_OLD_EXTENDED = 482
+_OLD_REAL_SIZE = Field(483, 12)
+_MORE_PAIRS = 21
+_MORE_EXTENDED = 504
+_MAX_RANGES = 1 << 20
+
+
+def old_header(block: bytes, more: Callable[[], bytes]) -> tuple[Ranges, int]:
+    """GNU's old form (type S): the ranges and the real size. ``more()`` reads one extension block.
+
+    Raises InputError.
+    """
+    ranges = _pairs(block, _OLD_MAP, _OLD_PAIRS)
+    extended = block[_OLD_EXTENDED]
+    while extended:
+        block_of_more = more()
+        ranges += _pairs(block_of_more, 0, _MORE_PAIRS)
+        extended = block_of_more[_MORE_EXTENDED]
+        _limit(len(ranges))
+    return ranges, number(_OLD_REAL_SIZE.of(block))
+
+
+def _pairs(block: bytes, start: int, count: int) -> Ranges:
+    found = []
+    for at in range(start, start + 24 * count, 24):
+        if block[at] == 0:  # an unused pair is all NUL; a used one has digits
+            break
+        found.append((number(block[at : at + 12]), number(block[at + 12 : at + 24])))
+    return found
+
+
+def pax_0_0(records: Iterable[tuple[bytes, bytes]]) -> Ranges:
+    """PAX 0.0: repeated GNU.sparse.offset and GNU.sparse.numbytes records, in order. Raises InputError."""
+    numbers = [decimal(v) for k, v in records if k in (b"GNU.sparse.offset", b"GNU.sparse.numbytes")]
+    return _paired(numbers)
+
+
+def pax_0_1(value: bytes) -> Ranges:
+    """PAX 0.1: GNU.sparse.map, numbers with commas between them. Raises InputError."""
+    return _paired([decimal(word) for word in value.split(b",")] if value else [])
+
+
+def pax_1_0(read_block: Callable[[], bytes]) -> tuple[Ranges, int]:
+    """PAX 1.0: decimal lines at the head of the data. Returns the ranges and how many blocks the map took.
+
+    Raises InputError.
+    """
+    buffer, blocks = b"", 0
+
+    def line() -> bytes:
+        nonlocal buffer, blocks
+        while b"\n" not in buffer:
+            if len(buffer) > BLOCK:
+                raise InputError("has a damaged map of holes")
+            buffer += read_block()
+            blocks += 1
+        head, _, buffer = buffer.partition(b"\n")
+        return head
+
+    count = decimal(line())
+    _limit(count)
+    return _paired([decimal(line()) for _ in range(2 * count)]), blocks
+
+
+def decimal(word: bytes) -> int:
+    """A decimal number of a PAX record. Raises InputError."""
+    if not word.isdigit() or len(word) > 20:
+        raise InputError(f"holds {word[:30]!r} where a number should be")
+    return int(word)
+
+
+def _paired(numbers: list[int]) -> Ranges:
+    if len(numbers) % 2:
+        raise InputError("has a damaged map of holes")
+    _limit(len(numbers) // 2)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _limit(count: int) -> None:
+    if count > _MAX_RANGES:
+        raise InputError(f"has more than {_MAX_RANGES} holes")
+
+
+def checked(ranges: Ranges, real_size: int, stored: int) -> tuple[tuple[int, int], ...]:
+    """The ranges without empty ones, neighbours joined.
+
+    Raises InputError unless they ascend, lie within ``real_size``, and add up to the ``stored`` bytes.
+    """
+    found: Ranges = []
+    position = total = 0
+    for offset, length in ranges:
+        if offset < position or offset + length > real_size:
+            raise InputError("has a map of holes that does not fit its size")
+        total += length
+        position = offset + length
+        if found and sum(found[-1]) == offset:
+            found[-1] = (found[-1][0], found[-1][1] + length)
+        elif length:
+            found.append((offset, length))
+    if total != stored:
+        raise InputError("has a map of holes that does not fit its data")
+    return tuple(found)

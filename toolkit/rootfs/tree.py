@@ -1,0 +1,242 @@
+"""A root file system in memory: names, modes, owners, links; file contents stay where they are until copied.
+
+Paths are bytes, relative to the root and without leading or trailing slash; ``b""`` is the root itself. A `Tree`
+can only hold names that stay inside it: no ``..``, nothing below a file or a symbolic link.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import InputError
+
+CHUNK = 1 << 20
+NAME_MAX = 255  # bytes in one name: linux/limits.h, and ext4's own limit
+_FAR = 1 << 63  # behind every range
+PATH_MAX = 4095  # bytes in a path, without its final NUL
+
+
+class Kind(enum.Enum):
+    """What a node is. Sockets have no place in an archive."""
+
+    FILE = 0o100000
+    DIRECTORY = 0o040000
+    SYMLINK = 0o120000
+    CHARACTER = 0o020000
+    BLOCK = 0o060000
+    FIFO = 0o010000
+
+
+class Content(Protocol):
+    """The bytes of a file."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, holes included."""
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The (offset, length) of what is not a hole, ascending, in bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes of one of the ranges. Raises InputError when the source is shorter than it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Content held in memory, for small files that the program writes itself."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        return ((0, len(self.data)),) if self.data else ()
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """A whole file on disk. Its holes are read as zeros: where they lie depends on the host's file system."""
+
+    path: Path
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> OnDisk:
+        """Raises InputError when the file cannot be examined."""
+        try:
+            return cls(path, path.stat().st_size)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        return ((0, self.size),) if self.size else ()
+
+    def read(self, offset: int, length: int) -> bytes:
+        try:
+            with self.path.open("rb") as stream:
+                data = os.pread(stream.fileno(), length, offset)
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+        if len(data) != length:
+            raise InputError(f"{self.path} became shorter while it was read")
+        return data
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One inode. Several paths that lead to the same `Node` object are hard links.
+
+    ``mode``: the twelve permission bits. ``mtime``: seconds since 1970. ``target``: of a symbolic link. ``rdev``:
+    (major, minor) of a device. ``xattrs``: (name, value), sorted by name. ``content``: of a file.
+    """
+
+    kind: Kind
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    target: bytes = b""
+    rdev: tuple[int, int] = (0, 0)
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    content: Content | None = None
+
+    @property
+    def size(self) -> int:
+        """The size as stat(2) tells it for files and symbolic links; 0 otherwise."""
+        if self.kind is Kind.FILE and self.content:
+            return self.content.size
+        return len(self.target)
+
+
+def chunks(content: Content) -> Iterator[tuple[int, bytes]]:
+    """A content's data as (offset, bytes), at most `CHUNK` at a time, holes left out."""
+    for start, length in content.ranges:
+        for offset in range(start, start + length, CHUNK):
+            yield offset, content.read(offset, min(CHUNK, start + length - offset))
+
+
+def read_padded(content: Content, offset: int, length: int) -> bytes:
+    """``length`` bytes from ``offset``; holes, and what lies beyond the end, are zeros."""
+    end = offset + length
+    index = max(0, bisect_right(content.ranges, (offset, _FAR)) - 1)
+    out = bytearray()
+    for start, size in islice(content.ranges, index, None):
+        if start >= end:
+            break
+        first, last = max(start, offset), min(start + size, end)
+        if first < last:
+            out += bytes(first - offset - len(out))
+            out += content.read(first, last - first)
+    return bytes(out.ljust(length, b"\0"))
+
+
+def shown(path: bytes) -> str:
+    """A path for a message: as an absolute path of the guest, control characters and odd bytes escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "/" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def normalised(name: bytes) -> bytes:
+    """An archive's name as a path of ours.
+
+    Raises InputError, saying only what is wrong with the name: the caller knows where it stands.
+    """
+    if name.startswith(b"/"):
+        raise InputError("is an absolute path")
+    if b"\0" in name:
+        raise InputError("holds a NUL byte")
+    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise InputError("climbs out with '..'")
+    if any(len(part) > NAME_MAX for part in parts):
+        raise InputError(f"has a name longer than {NAME_MAX} bytes")
+    path = b"/".join(parts)
+    if len(path) > PATH_MAX:
+        raise InputError(f"is longer than {PATH_MAX} bytes")
+    return path
+
+
+class Tree:
+    """A root file system. Iterate with `walk`; look up with `get`."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[bytes, Node] = {b"": Node(Kind.DIRECTORY, 0o755)}
+        self._used_folders: set[bytes] = set()  # folders with something in them
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._nodes
+
+    def get(self, path: bytes) -> Node | None:
+        """The node at a path, or None. Symbolic links are not followed."""
+        return self._nodes.get(path)
+
+    def walk(self) -> list[tuple[bytes, Node]]:
+        """All paths and their nodes, sorted by bytes: a folder before what is in it, the root first."""
+        return sorted(self._nodes.items(), key=lambda item: item[0])
+
+    def add(self, path: bytes, node: Node) -> None:
+        """Put a node at a path (as `normalised` gives it); what was there is replaced, as tar does.
+
+        Folders above it that are missing are made (0755, root). Raises InputError when something above it is no
+        folder, or when a folder that is not empty would give way to something else.
+        """
+        self._make_parents(path)
+        old = self._nodes.get(path)
+        if old and old.kind is Kind.DIRECTORY and node.kind is not Kind.DIRECTORY:
+            if not path:
+                raise InputError("the root is not a folder")
+            if path in self._used_folders:
+                raise InputError(f"{shown(path)} replaces a folder that is not empty")
+        self._nodes[path] = node
+        if path:
+            self._used_folders.add(path.rpartition(b"/")[0])
+
+    def link(self, path: bytes, target: bytes) -> None:
+        """Make a hard link. Raises InputError when the target is not there or is a folder."""
+        node = self._nodes.get(target)
+        if node is None:
+            raise InputError(f"{shown(path)} is a hard link to {shown(target)}, which is not there")
+        if node.kind is Kind.DIRECTORY:
+            raise InputError(f"{shown(path)} is a hard link to the folder {shown(target)}")
+        self.add(path, node)
+
+    def _make_parents(self, path: bytes) -> None:
+        parent = path.rpartition(b"/")[0]
+        missing: list[bytes] = []
+        while parent not in self._nodes:
+            missing.append(parent)
+            parent = parent.rpartition(b"/")[0]
+        kind = self._nodes[parent].kind
+        if kind is not Kind.DIRECTORY:
+            what = "the symbolic link" if kind is Kind.SYMLINK else "the file"
+            raise InputError(f"{shown(path)} lies below {what} {shown(parent)}")
+        for folder in reversed(missing):
+            self._nodes[folder] = Node(Kind.DIRECTORY, 0o755)
+            self._used_folders.add(folder.rpartition(b"/")[0])
+
+
+def hard_links(walk: Iterable[tuple[bytes, Node]]) -> dict[int, tuple[bytes, ...]]:
+    """The paths of each node that has more than one, in walk order, by ``id(node)``."""
+    seen: dict[int, list[bytes]] = {}
+    for path, node in walk:
+        if node.kind is not Kind.DIRECTORY:
+            seen.setdefault(id(node), []).append(path)
+    return {key: tuple(paths) for key, paths in seen.items() if len(paths) > 1}
