@@ -1,0 +1,244 @@
+"""Kata's configuration for a spec: the values that each dialect gets, and what they mean for the guest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError, InternalError, Problem, Where
+from ..spec.model import Hypervisor, Spec
+from .cmdline import agent_params
+from .keys import DIALECTS, Dialect, Setting, tables
+from .rules import Values, broken
+from .settings import Chosen, carried, choose
+
+_SHARE = "share/kata-containers"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a configuration is to be written for: the parts of a spec that decide it."""
+
+    name: str
+    prefix: str
+    arch: str
+    kata: str
+    hypervisor: Hypervisor
+    rootfs_type: str = "ext4"
+    dax: bool = True
+    kernel_params: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: Spec, hypervisor: Hypervisor) -> Request:
+        """The request for one hypervisor of a spec."""
+        return cls(
+            name=spec.name,
+            prefix=spec.prefix,
+            arch=spec.arch,
+            kata=spec.kata,
+            hypervisor=hypervisor,
+            rootfs_type=spec.image.format,
+            dax=spec.image.dax,
+            kernel_params=spec.kernel.cmdline,
+        )
+
+    @property
+    def share(self) -> str:
+        """The installed folder of kernel and images."""
+        return f"{self.prefix.rstrip('/')}/{_SHARE}"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSettings:
+    """What the configuration says about the guest, in the units of the manifest.
+
+    ``vcpus``, ``maxvcpus`` and ``maxmemory_mib`` 0: as many CPUs and as much memory as the host has.
+    ``rootfs_driver``: ``nvdimm``, ``virtio-blk`` or ``initrd``. ``agent_params`` and ``kernel_params`` are words of
+    the kernel command line, the former written by the runtime, the latter by us and the spec.
+    """
+
+    vcpus: int
+    maxvcpus: int
+    memory_mib: int
+    memory_slots: int
+    maxmemory_mib: int
+    debug: bool
+    rootfs_driver: str
+    disable_guest_selinux: bool
+    block_device_driver: str
+    agent_params: tuple[str, ...]
+    kernel_params: tuple[str, ...]
+
+
+def check_settings(hypervisor: Hypervisor, kata: str, *, arch: str = "x86_64", dax: bool = True) -> list[Problem]:
+    """Every mistake in a hypervisor's settings, in the order of the spec; then those that lie between settings."""
+    request = Request("check", "/opt/check", arch, kata, hypervisor, dax=dax)
+    return _values(request, "0")[1]
+
+
+def config_values(request: Request, release: str) -> dict[Dialect, dict[str, Any]]:
+    """The values of each dialect asked for, by setting name, in the order of the file.
+
+    ``release`` is the kernel's (``uname -r``). Raises InputError with every mistake of the settings.
+    """
+    values, problems = _values(request, release)
+    if problems:
+        raise InputError.many(problems)
+    return values
+
+
+def _values(request: Request, release: str) -> tuple[dict[Dialect, dict[str, Any]], list[Problem]]:
+    hypervisor = request.hypervisor
+    chosen, problems = choose(hypervisor, request.kata, request.arch)
+    result: dict[Dialect, dict[str, Any]] = {}
+    for dialect in DIALECTS:
+        if dialect not in hypervisor.dialects:
+            continue
+        given = {c.setting.name: c.values[dialect] for c in chosen if dialect in c.values}
+        result[dialect] = _for_dialect(dialect, request, release, given)
+        if not problems:
+            problems = _between(dialect, request, result[dialect], chosen)
+    return result, problems
+
+
+def _for_dialect(dialect: Dialect, request: Request, release: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    known = tables()
+    flavour = known.hypervisors[request.hypervisor.name]
+    values: dict[str, Any] = {}
+    for entry in flavour["written"]:
+        if entry.get("arch", request.arch) == request.arch and entry.get("dialect", dialect) == dialect:
+            if "of" in entry:
+                continue
+            setting = known.find(entry["setting"])
+            side = setting.side(dialect) if setting else None
+            if setting is None or side is None:
+                raise InternalError(f"schemas/kata/hypervisors.json writes {entry['setting']}, unknown to {dialect}")
+            value = entry["value"]
+            translate = dialect == "rs" and "dialect" not in entry
+            values[setting.name] = carried(value, setting.carry, side) if translate else value
+    if request.hypervisor.boot == "image":
+        nvdimm = known.find("disable_image_nvdimm")
+        values["disable_image_nvdimm"] = _written(nvdimm, dialect, not request.dax)
+    values.update(given)
+    for entry in flavour["written"]:
+        when = entry.get("when", {})
+        if any(values.get(name) not in wanted for name, wanted in when.items()) and entry["setting"] not in given:
+            values.pop(entry["setting"], None)
+        elif "of" in entry and entry["setting"] not in given and entry["of"] in values:
+            values[entry["setting"]] = [values[entry["of"]]]
+    values.update(_decided(request, release))
+    order = [s.name for s in known.settings]
+    return {name: values[name] for name in order if name in values}
+
+
+def _written(setting: Setting | None, dialect: Dialect, value: Any) -> Any:
+    """A value in Go's words as the dialect writes it."""
+    side = setting.side(dialect) if setting else None
+    if setting is None or side is None:
+        raise InternalError("the key tables lack a setting that every configuration has")
+    return carried(value, setting.carry, side) if dialect == "rs" else value
+
+
+def _decided(request: Request, release: str) -> dict[str, Any]:
+    """What follows from the rest of the spec."""
+    decided = {
+        "kernel": f"{request.share}/vmlinux-{release}",
+        "kernel_params": " ".join(_kernel_params(request)),
+    }
+    if request.hypervisor.boot == "initrd":
+        return {**decided, "initrd": f"{request.share}/{request.name}.initrd"}
+    return {**decided, "image": f"{request.share}/{request.name}.img", "rootfs_type": request.rootfs_type}
+
+
+def _kernel_params(request: Request) -> tuple[str, ...]:
+    """What we add to the kernel's command line: what Kata's agent wants, then the spec's own words."""
+    return (*tables().hypervisors[request.hypervisor.name]["kernel_params"], *request.kernel_params)
+
+
+def _between(dialect: Dialect, request: Request, values: Mapping[str, Any], chosen: list[Chosen]) -> list[Problem]:
+    """Settings that do not fit together, or not the rest of the spec."""
+    names = {c.setting.name: c.given_as for c in chosen}
+    where = request.hypervisor.where
+
+    def place(settings: tuple[str, ...]) -> Where | None:
+        given = [names[s] for s in settings if s in names]
+        return where.get(given[0]) if given else None
+
+    facts = Values(dialect, request.hypervisor.name, request.arch, request.hypervisor.boot, values)
+    problems = [Problem(b.message, place(b.settings), b.hint) for b in broken(facts)]
+    nvdimm = values.get("disable_image_nvdimm") in (False, "virtio-pmem")
+    if request.hypervisor.boot == "image" and nvdimm and not request.dax:
+        key = names.get("disable_image_nvdimm", "disable_image_nvdimm")
+        message = f"{key} asks for an NVDIMM, but the image has no DAX header"
+        problems.append(Problem(message, place(("disable_image_nvdimm",)), "set image.dax: true"))
+    return problems
+
+
+def config_tree(dialect: Dialect, hypervisor: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the file's tables, nested as TOML nests them."""
+    tree: dict[str, Any] = {}
+    known = tables()
+    for name, value in values.items():
+        setting = known.find(name)
+        side = setting.side(dialect) if setting else None
+        if side is None:
+            raise InternalError(f"{name} has no place in a file of the {known.title(dialect)}")
+        table = tree
+        for part in known.table_path(side.table, dialect, hypervisor):
+            table = table.setdefault(part, {})
+        table[side.key] = value
+    return tree
+
+
+def file_name(dialect: Dialect, hypervisor: str) -> str:
+    """The file's path below share/defaults/kata-containers."""
+    return str(tables().hypervisors[hypervisor][dialect]["file"])
+
+
+def guest_settings(spec: Spec, hypervisor: str | None = None, dialect: Dialect | None = None) -> GuestSettings:
+    """What a spec's configuration says about the guest; the first hypervisor and dialect when none is named.
+
+    Raises InputError with every mistake of the settings.
+    """
+    chosen = next(h for h in spec.hypervisors if hypervisor in (None, h.name))
+    request = Request.of(spec, chosen)
+    values = config_values(request, "0")
+    which = dialect if dialect is not None else next(iter(values))
+    return _guest(request, which, values[which])
+
+
+def _guest(request: Request, dialect: Dialect, values: Mapping[str, Any]) -> GuestSettings:
+    facts = Values(dialect, request.hypervisor.name, request.arch, request.hypervisor.boot, values)
+    memory = _nonzero(facts, dialect, "default_memory")
+    vcpus = facts.get("default_vcpus")
+    return GuestSettings(
+        vcpus=0 if vcpus < 0 else max(1, math.ceil(vcpus)),
+        maxvcpus=facts.get("default_maxvcpus") or 0,
+        memory_mib=memory,
+        memory_slots=_nonzero(facts, dialect, "memory_slots"),
+        maxmemory_mib=facts.get("default_maxmemory") or 0,
+        debug=facts.get("enable_debug"),
+        rootfs_driver=_driver(request, values),
+        disable_guest_selinux=facts.get("disable_guest_selinux"),
+        block_device_driver=facts.get("block_device_driver"),
+        agent_params=tuple(agent_params(dialect, facts.get, values)),
+        kernel_params=_kernel_params(request),
+    )
+
+
+def _nonzero(facts: Values, dialect: Dialect, name: str) -> int:
+    """A number, or what the runtime takes for 0."""
+    value = facts.get(name)
+    if value:
+        return int(value)
+    setting = tables().find(name)
+    side = setting.side(dialect) if setting else None
+    return int(side.zero_means(facts.hypervisor) or side.default_of(facts.hypervisor)) if side else 0
+
+
+def _driver(request: Request, values: Mapping[str, Any]) -> str:
+    if request.hypervisor.boot == "initrd":
+        return "initrd"
+    return "nvdimm" if values["disable_image_nvdimm"] in (False, "virtio-pmem") else "virtio-blk"

@@ -1,0 +1,289 @@
+"""The settings of a spec against the key tables: names, types, ranges, and what each dialect can express."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import Problem
+from ..spec.model import Hypervisor
+from ..spec.suggest import nearest
+from .keys import DIALECTS, Carry, Dialect, Setting, Side, Tables, tables
+
+_INT64 = 1 << 63
+
+
+class NoCounterpartError(Exception):
+    """A value that the other dialect cannot say; ``args[0]`` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A setting that a spec gave, with its value in each dialect that it will be written to."""
+
+    setting: Setting
+    given_as: str
+    values: dict[Dialect, Any]
+
+
+def shown(value: Any) -> str:
+    """A value as the messages show it, cut to a readable length."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def choose(hypervisor: Hypervisor, kata: str, arch: str | None = None) -> tuple[list[Chosen], list[Problem]]:
+    """Check every setting of a hypervisor and translate it to the dialects asked for.
+
+    Returns what can be written and, in the order of the spec, everything that is wrong.
+    """
+    known = tables()
+    chosen: list[Chosen] = []
+    problems: list[Problem] = []
+    seen: dict[str, str] = {}
+    for name, value in hypervisor.settings.items():
+        where = hypervisor.where.get(name)
+        setting = known.find(name)
+        found: list[tuple[str, str | None]]
+        if setting is None:
+            found = [_unknown(name, known)]
+        elif setting.name in seen:
+            found = [(f"{name} sets the same as {seen[setting.name]}", "keep one of them")]
+        else:
+            seen[setting.name] = name
+            found = _refused(name, setting, known)
+        if setting and not found:
+            check = _Check(hypervisor, kata, arch, known, name, setting, value)
+            found = check.problems()
+            if not found:
+                chosen.append(Chosen(setting, name, check.values))
+        problems += [Problem(message, where, hint) for message, hint in found]
+    return chosen, problems
+
+
+def _unknown(name: str, known: Tables) -> tuple[str, str | None]:
+    for dialect in DIALECTS:
+        for dead in known.dialects[dialect]["dead_keys"]:
+            if name == dead["key"] and dead.get("instead"):
+                return f"unknown setting {name}", f"{dead['why']}: write {dead['instead']}"
+    same_key = [full for full in known.names() if full.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    if same_key:
+        return f"unknown setting {name}", f"did you mean {' or '.join(sorted(same_key)[:3])}?"
+    match = nearest(name, known.names()) or nearest(name.rsplit(".", 1)[-1], known.names())
+    return f"unknown setting {name}", f"did you mean {match}?" if match else None
+
+
+def _refused(name: str, setting: Setting, known: Tables) -> list[tuple[str, str | None]]:
+    if setting.name in known.decided:
+        return [(f"{name} is not a setting: it follows from the spec", f"see {known.decided[setting.name]}")]
+    sides = [side for side in (setting.go, setting.rs) if side]
+    if all(side.internal for side in sides):
+        return [(f"{name} is filled in by the runtime", "remove it")]
+    if setting.type in ("table", "tables"):
+        what = "a table" if setting.type == "table" else "a list of tables"
+        return [(f"{name} is {what}, which settings cannot hold", None)]
+    return []
+
+
+@dataclass
+class _Check:
+    """One setting on its way into the dialects asked for."""
+
+    hypervisor: Hypervisor
+    kata: str
+    arch: str | None
+    known: Tables
+    name: str
+    setting: Setting
+    value: Any
+
+    def __post_init__(self) -> None:
+        self.values: dict[Dialect, Any] = {}
+
+    def problems(self) -> list[tuple[str, str | None]]:
+        """What is wrong, as (message, hint); `values` is filled in when nothing is."""
+        origin = self._origin()
+        wrong = _wrong_type(self.name, origin, self.value)
+        if wrong:
+            return [(wrong, f"it counts {origin.unit}" if origin.unit and origin.type == "integer" else None)]
+        problems = []
+        for dialect in DIALECTS:
+            if dialect in self.hypervisor.dialects:
+                problem = self._into(dialect, origin)
+                # The same mistake seen by both runtimes is told once.
+                if problem and problem not in problems:
+                    problems.append(problem)
+        return problems
+
+    def _origin(self) -> Side:
+        """The dialect whose words the spec used: by the name, then by the value."""
+        go, rs = self.setting.go, self.setting.rs
+        if go is None or rs is None:
+            side = go or rs
+            assert side is not None  # noqa: S101 -- the schema wants one side at least
+            return side
+        if self.name not in (self.setting.name, go.name):
+            return rs
+        carry = self.setting.carry
+        if carry and carry.values and carry.multiply == carry.divide == 1 and go.name == rs.name:
+            says_go = any(_same(self.value, pair[0]) for pair in carry.values)
+            says_rs = any(_same(self.value, pair[1]) for pair in carry.values)
+            if says_rs and not says_go:
+                return rs
+            if not says_go and _same_type(self.value, rs) and not _in(self.value, go.choices(self._hv, self.arch)):
+                return rs if _in(self.value, rs.choices(self._hv, self.arch)) else go
+        return go
+
+    @property
+    def _hv(self) -> str:
+        return self.hypervisor.name
+
+    def _into(self, dialect: Dialect, origin: Side) -> tuple[str, str | None] | None:
+        """Check and keep the value for one dialect."""
+        side = self.setting.side(dialect)
+        title = self.known.title(dialect)
+        usable, why = self._usable(dialect, side)
+        if side is None or not usable:
+            if self._means_nothing(origin):
+                return None
+            others = [d for d in self.hypervisor.dialects if d != dialect]
+            hint = f"remove it, or write dialects: [{', '.join(others)}]" if others else "remove it"
+            return f"{self.name}: {why or f'the {title} has no such setting'}", hint
+        try:
+            value = self.value if side is origin else carried(self.value, self.setting.carry, side)
+        except NoCounterpartError as error:
+            known_to_both = _choices_hint(self.setting, origin, side, self._hv, self.arch)
+            return f"{self.name}: {error} for the {title}", known_to_both
+        problem = _out_of_bounds(self.name, side, value, self._hv, self.arch, title)
+        if problem is None:
+            self.values[dialect] = value
+        return problem
+
+    def _usable(self, dialect: Dialect, side: Side | None) -> tuple[bool, str | None]:
+        if side is None:
+            return False, None
+        title = self.known.title(dialect)
+        if not side.exists_in(self.kata):
+            span = f"since Kata {side.since}" if side.since else f"only before Kata {side.until}"
+            return False, f"the {title} knows it {span}, the spec is for {self.kata}"
+        if side.inert:
+            return False, f"it does nothing in the {title}, {side.inert}"
+        if not side.heeded_by(self._hv):
+            others = ", ".join(side.hypervisors or ())
+            return False, f"it does nothing with {self._hv} in the {title}, only with {others}"
+        return True, None
+
+    def _means_nothing(self, origin: Side) -> bool:
+        """Whether the value is what its dialect takes anyway, so that nothing is lost by leaving it out."""
+        return _same(self.value, origin.default_of(self._hv))
+
+
+def carried(value: Any, carry: Carry | None, into: Side) -> Any:
+    """The value in the other dialect's words. Raises NoCounterpartError."""
+    if carry is None:
+        return value
+    to_rs = into.dialect == "rs"
+    if carry.multiply == carry.divide == 1:
+        for go, rs in carry.values:
+            if _same(value, go if to_rs else rs):
+                return rs if to_rs else go
+        raise NoCounterpartError(f"{shown(value)} has no counterpart")
+    for go, rs in carry.values if to_rs else ():
+        if _same(value, go):
+            return rs
+    times, by = (carry.multiply, carry.divide) if to_rs else (carry.divide, carry.multiply)
+    if value * times % by:
+        raise NoCounterpartError(f"{shown(value)} is not a whole number of {into.unit or 'units'}")
+    return value * times // by
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equal, and of the same kind: true is not 1; 1 is 1.0."""
+    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
+
+
+def _in(value: Any, choices: Sequence[Any] | None) -> bool:
+    return choices is None or any(_same(value, choice) for choice in choices)
+
+
+_NAMES = {
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "float": "a number",
+    "string": "a string",
+    "strings": "a list of strings",
+    "integers": "a list of whole numbers",
+}
+
+
+def _same_type(value: Any, side: Side) -> bool:
+    if side.type == "boolean":
+        return isinstance(value, bool)
+    if side.type in ("integer", "float") and isinstance(value, bool):
+        return False
+    if side.type == "integer":
+        return isinstance(value, int)
+    if side.type == "float":
+        return isinstance(value, int | float)
+    if side.type == "string":
+        return isinstance(value, str)
+    element = str if side.type == "strings" else int
+    return isinstance(value, list) and all(isinstance(x, element) and not isinstance(x, bool) for x in value)
+
+
+def _wrong_type(name: str, side: Side, value: Any) -> str | None:
+    if not _same_type(value, side):
+        return f"{name} must be {_NAMES[side.type]}, not {shown(value)}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{name} must be a finite number"
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and any(ord(c) < 0x20 or ord(c) == 0x7F for c in text):
+            return f"{name} must not hold control characters"
+    return None
+
+
+def _out_of_bounds(
+    name: str, side: Side, value: Any, hypervisor: str, arch: str | None, title: str
+) -> tuple[str, str | None] | None:
+    """What a value of the right type does wrong, as (message, hint)."""
+    choices = side.choices(hypervisor, arch)
+    for item in value if side.type == "strings" else [value]:
+        if choices is not None and not _in(item, choices):
+            return f"{name} cannot be {shown(item)} in the {title}", _nearest_choice(item, choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    unit = f" {side.unit}" if side.unit else ""
+    low = -_INT64 if side.minimum is None else side.minimum
+    high = _INT64 - 1 if side.maximum is None else side.maximum
+    if not low <= value <= high:
+        return f"{name} must lie between {low} and {high}{unit} in the {title}, not {value}", None
+    if value == 0 and side.zero is not None:
+        return None
+    least = side.low.at(hypervisor, arch) if side.low else None
+    if side.low and least is not None and value < least:
+        return f"{name}: {value}{unit} {side.low.effect} in the {title}", f"at least {least}{unit}"
+    most = side.high.at(hypervisor, arch) if side.high else None
+    if side.high and most is not None and value > most:
+        return f"{name}: {value}{unit} {side.high.effect} in the {title}", f"at most {most}{unit}"
+    return None
+
+
+def _nearest_choice(item: Any, choices: Sequence[Any]) -> str:
+    if not choices:
+        return "the list must be empty"
+    match = nearest(item, [c for c in choices if isinstance(c, str)]) if isinstance(item, str) else None
+    listed = "one of " + ", ".join(shown(c) for c in choices) if len(choices) > 1 else f"only {shown(choices[0])}"
+    return f"did you mean {shown(match)}? {listed}" if match else listed
+
+
+def _choices_hint(setting: Setting, origin: Side, into: Side, hypervisor: str, arch: str | None) -> str | None:
+    """The values that both dialects can say."""
+    carry = setting.carry
+    if not carry or not carry.values or carry.multiply != 1 or carry.divide != 1:
+        return None
+    index = 0 if origin.dialect == "go" else 1
+    both = [p[index] for p in carry.values if _in(p[1 - index], into.choices(hypervisor, arch))]
+    return "both dialects know " + ", ".join(shown(v) for v in both)

@@ -1,0 +1,112 @@
+"""The runtime configuration: a TOML file for each dialect of Kata that the spec asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .. import resources
+from ..errors import InputError
+from ..kata.config import Request, config_tree, config_values, file_name
+from ..kata.render import TEMPLATE, render
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..spec.model import Spec
+
+_MIB = 1 << 20
+_DATA = ("agent", "dialects", "factory", "hypervisor", "hypervisors", "runtime")
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConfigStage(Stage):
+    """Writes ``configuration-HV.toml`` and ``runtime-rs/configuration-HV-runtime-rs.toml``.
+
+    Of the other stages it needs only the kernel's release, which is part of a file name, and, where the guest boots
+    from an initrd, that one's size, to refuse what cannot boot.
+    """
+
+    requests: tuple[Request, ...]
+
+    name: ClassVar[str] = "runtime_config"
+    title: ClassVar[str] = "runtime configuration"
+    modules: ClassVar[tuple[str, ...]] = (
+        "kata/config.py",
+        "kata/keys.py",
+        "kata/render.py",
+        "kata/settings.py",
+        "stages/runtime_config.py",
+    )
+
+    @classmethod
+    def of(cls, spec: Spec) -> RuntimeConfigStage:
+        """The stage for a spec."""
+        return cls(tuple(Request.of(spec, hypervisor) for hypervisor in spec.hypervisors))
+
+    def plan(self, inputs: Inputs) -> Recipe:
+        release = inputs.path("kernel", "release").read_text().strip()
+        files = {f"templates/{TEMPLATE}": _sha256(resources.resource("templates", TEMPLATE))}
+        for name in _DATA:
+            files[f"schemas/kata/{name}.json"] = _sha256(resources.resource("schemas", "kata", f"{name}.json"))
+        for request in self.requests:
+            _check_initrd(request, inputs)
+        return Recipe(
+            options={"files": self._trees(release)},
+            files=files,
+            inputs={"kernel/release": inputs.digest("kernel", "release")},
+            modules=self.module_digests(),
+        )
+
+    def run(self, work: Work) -> None:
+        release = work.inputs.path("kernel", "release").read_text().strip()
+        trees = self._trees(release)
+        for done, (name, file) in enumerate(sorted(trees.items()), 1):
+            path = work.out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(render(**file), encoding="utf-8", newline="\n")
+            work.log.write(f"wrote {name}\n")
+            work.progress(done, len(trees), "file", name)
+
+    def _trees(self, release: str) -> dict[str, dict[str, Any]]:
+        """For each file its tree of tables and what else `render` wants."""
+        trees = {}
+        for request in self.requests:
+            hypervisor = request.hypervisor.name
+            for dialect, values in config_values(request, release).items():
+                trees[file_name(dialect, hypervisor)] = {
+                    "dialect": dialect,
+                    "hypervisor": hypervisor,
+                    "kata": request.kata,
+                    "arch": request.arch,
+                    "tree": config_tree(dialect, hypervisor, values),
+                    "about": _about(request),
+                }
+        return trees
+
+
+def _about(request: Request) -> list[str]:
+    return [
+        f"Belongs to the guest {request.name}, installed below {request.prefix}. It may be edited; drop-ins in the",
+        "folder config.d beside it are merged over it in the order of their names.",
+        "",
+        "A line like #key = value shows a key that is left out, and what the runtime takes for it.",
+    ]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_initrd(request: Request, inputs: Inputs) -> None:
+    """The runtimes refuse an initrd that does not fit into the guest's memory."""
+    if request.hypervisor.boot != "initrd":
+        return
+    size = inputs.path("initrd", "initrd").stat().st_size
+    for dialect, values in config_values(request, "0").items():
+        memory = values["default_memory"]
+        if memory and size >= memory * _MIB:
+            raise InputError(
+                f"the initrd of {size / _MIB:.1f} MiB does not fit into default_memory, {memory} MiB ({dialect})",
+                where=request.hypervisor.where.get("default_memory"),
+                hint="give the guest more memory, or make the root file system smaller",
+            )
