@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ..errors import Problem, Where
+from ..errors import InputError, Problem, Where
 from ..resources import resource
 from .model import Artifact, BinaryAgent, PrebuiltKernel, Spec, TarballKernel, TreeKernel
 from .paths import check_file, check_kernel_tree
@@ -47,7 +47,6 @@ BUDGET_FLOORS = {
     "boot_minstr": (20, "the firmware alone takes about 20 million"),
 }
 _PAGE_STRUCT_SHARE = 64  # struct page: 64 bytes for each 4 KiB page (include/linux/mm_types.h)
-_DEFAULT_MEMORY_MIB = 2048  # what Kata's own configuration gives a guest
 
 # Programs of Kata itself: in one bin folder with them, the wrapper would take their place.
 KATA_PROGRAMS = frozenset(("kata-runtime", "kata-agent", "kata-agent-ctl", "kata-ctl", "kata-monitor"))
@@ -195,18 +194,20 @@ def _budgets_possible(read: Read) -> Iterator[Problem]:
 
 
 def _memory_budget_possible(read: Read) -> Iterator[Problem]:
-    spec, tree = read.spec, read.tree
-    limit = spec.budgets.guest_overhead_mib
-    for hypervisor in spec.hypervisors:
-        memory = hypervisor.settings.get("default_memory", _DEFAULT_MEMORY_MIB)
-        if limit is None or not isinstance(memory, int) or limit >= memory / _PAGE_STRUCT_SHARE:
-            continue
-        floor = f"{memory / _PAGE_STRUCT_SHARE:g}"
-        yield Problem(
-            f"budgets.guest_overhead_mib is below what is possible, {floor}: "
-            f"of {memory} MiB of memory, the kernel's page descriptors alone take as much",
-            tree.value_where(("budgets", "guest_overhead_mib")),
-        )
+    from ..kata.config import guest_settings
+
+    limit = read.spec.budgets.guest_overhead_mib
+    for hypervisor in read.spec.hypervisors if limit is not None else ():
+        try:
+            memory = guest_settings(read.spec, hypervisor.name).memory_mib
+        except InputError:
+            continue  # the settings' own rule has said so
+        if limit is not None and limit < memory / _PAGE_STRUCT_SHARE:
+            yield Problem(
+                f"budgets.guest_overhead_mib is below what is possible, {memory / _PAGE_STRUCT_SHARE:g}: "
+                f"of {memory} MiB of memory, the kernel's page descriptors alone take as much",
+                read.tree.value_where(("budgets", "guest_overhead_mib")),
+            )
 
 
 def _wrapper_name(read: Read) -> Iterator[Problem]:
@@ -245,7 +246,7 @@ RULES = (
     Rule(_agent_files),
     Rule(_cmdline_words),
     Rule(_boots_what_is_built, needs=(("initrd", "enabled"),)),
-    Rule(_settings, needs=(("runtime", "kata"), ("image", "dax"))),
+    Rule(_settings),
     Rule(_budgets_possible),
     Rule(_memory_budget_possible, needs=(HYPERVISORS,)),
     Rule(_wrapper_name),

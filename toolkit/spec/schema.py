@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import Problem
 from ..resources import resource
 from .suggest import did_you_mean
-from .words import described, either, shown, type_hint, type_name
+from .words import described, either, shorten, shown, type_hint, type_name
 from .yamltree import Steps, Tree
 
 Schema = Mapping[str, Any]
@@ -112,15 +112,30 @@ class _Explainer:
         return self.path, Problem(message, self.tree.key_where(self.path), hint)
 
     def _key_hint(self) -> str | None:
-        fixed = f"CONFIG_{self.instance}"
-        return f"write {fixed}" if "CONFIG_" in self.error.validator_value and fixed.isascii() else None
+        """The symbol that was meant, for a kernel option that lacks its prefix."""
+        if not self.error.validator_value.startswith("^CONFIG_"):
+            return None
+        fixed = "CONFIG_" + re.sub("^CONFIG_", "", re.sub(r"\W", "_", self.instance), flags=re.IGNORECASE)
+        return f"write {fixed}" if matches(self.error.validator_value, fixed) else None
 
     def _explain_type(self) -> Iterator[tuple[Steps, Problem]]:
         wanted = self.error.validator_value
         kinds = [wanted] if isinstance(wanted, str) else list(wanted)
         names = [type_name(kind) for kind in kinds if not (kind == "integer" and "number" in kinds)]
-        hint = type_hint(kinds, self.instance, self._raw)
+        hint = self._type_hint() or type_hint(kinds, self.instance, self._raw)
         yield self._here(f"expected {either(names)}, got {described(self.instance, self._raw)}", hint)
+
+    def _type_hint(self) -> str | None:
+        """What was meant by a string in the place of a tagged union or of a list of words."""
+        if not isinstance(self.instance, str):
+            return None
+        if self.instance in branches(self.schema, self.error.schema):
+            return f"write {{kind: {self.instance}}}"
+        words = self.instance.split()
+        pattern = self.error.schema.get("items", {}).get("pattern")
+        if pattern and len(words) > 1 and all(matches(pattern, word) for word in words):
+            return f"make it a list: [{shorten(', '.join(words))}]"
+        return None
 
     def _explain_enum(self) -> Iterator[tuple[Steps, Problem]]:
         values = self.error.validator_value
@@ -139,9 +154,11 @@ class _Explainer:
 
     def _unknown_hint(self, key: str, known: Schema) -> str:
         homes = _homes(self.schema).get(key, [])
-        of_other_kinds = [home for home in homes if home.startswith(f"{self._name} of kind ")]
-        if of_other_kinds:
-            return f"it belongs to {either(of_other_kinds)}"
+        here = f"{self._name} of kind "
+        kinds = [home.removeprefix(here) for home in homes if home.startswith(here)]
+        of_kinds = [kind for kind in kinds if "." not in kind]  # with a dot, it belongs to something inside
+        if of_kinds:
+            return f"it belongs to kind {either(of_kinds)}"
         match = did_you_mean(key, known)
         if match:
             return match

@@ -52,7 +52,7 @@ def described(value: Any, raw: str | None = None) -> str:
 
 def shorten(text: str) -> str:
     """At most 60 characters, on one line."""
-    line = text.replace("\n", "\\n")
+    line = text.replace("\n", "\\n").replace("\t", "\\t")
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 

@@ -133,9 +133,7 @@ class _Builder:
                 self._document_start(event, first=root is None)
                 root = self._node(next(self._events))
         if root is None or root.raw == "":
-            raise InputError(
-                "is empty", where=Where(self.source.file), hint="`kata-toolkit init` writes a spec to start from"
-            )
+            raise InputError("is empty: there is no YAML in it", where=Where(self.source.file))
         return root
 
     def _document_start(self, event: Any, *, first: bool) -> None:
