@@ -50,7 +50,10 @@ def _sparse_map(node: Node) -> bytes:
     """The PAX 1.0 map at the head of a sparse file's data; empty for a file without holes."""
     if not node.content or node.content.ranges == ((0, node.content.size),) or not node.content.size:
         return b""
-    lines = [len(node.content.ranges), *(n for pair in node.content.ranges for n in pair)]
+    ranges = [*node.content.ranges]
+    if not ranges or sum(ranges[-1]) < node.size:
+        ranges.append((node.size, 0))  # GNU tar wants an empty piece at the end to see a hole there
+    lines = [len(ranges), *(n for pair in ranges for n in pair)]
     text = b"".join(b"%d\n" % n for n in lines)
     return text + bytes(padded(len(text)) - len(text))
 

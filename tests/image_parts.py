@@ -1,0 +1,180 @@
+"""What the tests of root file systems and images share: trees to try, and stages run by the real engine and store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kata_toolkit.events import ignore
+from kata_toolkit.pipeline.engine import Engine
+from kata_toolkit.pipeline.inputs import BuildInputs
+from kata_toolkit.pipeline.stage import Inputs, Recipe, Stage, Work
+from kata_toolkit.pipeline.store import Entry, Store
+from kata_toolkit.rootfs.tar import open_tar
+from kata_toolkit.rootfs.tree import Bytes, Content, Kind, Node, Tree
+
+
+@dataclass(frozen=True)
+class Given(Stage):
+    """A stage whose output is at hand: stands in for a stage that is not what a test is about."""
+
+    stage: str
+    files: dict[str, bytes]
+
+    title: ClassVar[str] = "given"
+
+    @property
+    def name(self) -> str:
+        return self.stage
+
+    def plan(self, inputs: Inputs) -> Recipe:
+        return Recipe(files={n: hashlib.sha256(data).hexdigest() for n, data in self.files.items()})
+
+    def run(self, work: Work) -> None:
+        for name, data in self.files.items():
+            (work.out / name).write_bytes(data)
+
+
+def build(stages: Sequence[Stage], name: str, folder: Path) -> Entry:
+    """Run the stages needed for one, in a store of their own below ``folder``."""
+    store = Store(folder / "cache")
+    engine = Engine("test", stages, store, BuildInputs(store), ignore, io.StringIO(), 1)
+    return engine.build([name])[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """Content with holes, as a tar's map of them gives it."""
+
+    size: int
+    parts: tuple[tuple[int, bytes], ...]
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        return tuple((offset, len(data)) for offset, data in self.parts)
+
+    def read(self, offset: int, length: int) -> bytes:
+        for start, data in self.parts:
+            if start <= offset and offset + length <= start + len(data):
+                return data[offset - start : offset - start + length]
+        raise AssertionError("read across ranges")
+
+
+def file(data: bytes | Content, mode: int = 0o644, **more: Any) -> Node:
+    """A file node."""
+    return Node(Kind.FILE, mode, content=Bytes(data) if isinstance(data, bytes) else data, **more)
+
+
+def tree_of(nodes: dict[bytes, Node | bytes]) -> Tree:
+    """A tree from path → node; bytes instead of a node are the path a hard link leads to."""
+    tree = Tree()
+    for path, node in nodes.items():
+        if isinstance(node, bytes):
+            tree.link(path, node)
+        else:
+            tree.add(path, node)
+    return tree
+
+
+AGENT = b"\x7fELF not really, but nobody runs it here" * 500
+AGENT_SHA256 = hashlib.sha256(AGENT).hexdigest()
+
+ODD_NAMES = (
+    b"a b", b"quote\"'", b"new\nline", b"tab\tbell\x07", b"-rf", b"back\\slash", b"\xff\xfe not utf-8",
+    "naïve-日本".encode(), b"*?[x]", b"x" * 255, b"<1234>", b"{\"json\": 1}", b"%s%n", b"$(reboot)", b"\x1b[31mred",
+)  # fmt: skip
+
+
+def rich_tree() -> Tree:
+    """A tree with one of everything: what a weaker test would leave out is what goes wrong."""
+    nodes: dict[bytes, Node | bytes] = {
+        b"": Node(Kind.DIRECTORY, 0o751, uid=7, gid=8, mtime=99),
+        b"sbin/init": file(AGENT, 0o755),
+        b"etc/empty": file(b""),
+        b"etc/owned": file(b"x", 0o640, uid=70000, gid=4294967294, mtime=1700000000),
+        b"etc/before-1970": file(b"old", mtime=-5),
+        b"etc/after-2038": file(b"new", mtime=5_000_000_000),
+        b"bin/setuid": file(b"s" * 5000, 0o6755),
+        b"tmp": Node(Kind.DIRECTORY, 0o1777),
+        b"link/one": file(b"linked" * 1000),
+        b"link/two": b"link/one",
+        b"also-linked": b"link/one",
+        b"short": Node(Kind.SYMLINK, 0o777, target=b"../../etc/passwd"),
+        b"exactly-59": Node(Kind.SYMLINK, 0o777, target=b"t" * 59),
+        b"exactly-60": Node(Kind.SYMLINK, 0o777, target=b"t" * 60),
+        b"long": Node(Kind.SYMLINK, 0o777, target=b"d/" * 1000, uid=3),
+        b"symlink-twice": b"short",
+        b"dev/console": Node(Kind.CHARACTER, 0o600, rdev=(5, 1)),
+        b"dev/wide": Node(Kind.BLOCK, 0o660, gid=6, rdev=(259, 70000)),
+        b"dev/minor-256": Node(Kind.CHARACTER, 0o600, rdev=(8, 256)),
+        b"run/fifo": Node(Kind.FIFO, 0o622),
+        b"zeros": file(bytes(50000)),
+        b"sparse": file(Sparse(10_000_000, ((0, b"start"), (4096 * 700 + 9, b"y" * 9000), (9_999_990, b"end of it!")))),
+        b"all-hole": file(Sparse(1 << 20, ())),
+        b"/".join([b"deep"] * 60) + b"/leaf": file(b"down here"),
+    }
+    for name in ODD_NAMES:
+        nodes[b"odd/" + name] = file(name)
+        nodes[b"odd-folders/" + name + b"/in"] = file(b"in")
+    return tree_of(nodes)
+
+
+def with_attributes() -> Tree:
+    """Extended attributes: inside the inode, too many for it, empty, and on a folder and a link."""
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")
+    return tree_of(
+        {
+            b"sbin/init": file(AGENT, 0o755),
+            b"ping": file(b"p", 0o755, xattrs=((b"security.capability", capability),)),
+            b"many": file(b"m", xattrs=tuple((b"user.k%02d" % i, b"v" * i * 5) for i in range(20))),
+            b"folder": Node(Kind.DIRECTORY, 0o755, xattrs=((b"trusted.overlay.opaque", b"y"), (b"user.empty", b""))),
+            b"link": Node(Kind.SYMLINK, 0o777, target=b"x" * 100, xattrs=((b"trusted.note", b"n" * 300),)),
+        }
+    )
+
+
+def same_tree(one: Tree, other: Tree) -> list[str]:
+    """What differs between two trees, hard links included; contents too."""
+    differences = []
+    left, right = dict(one.walk()), dict(other.walk())
+    for path in sorted(left.keys() | right.keys()):
+        a, b = left.get(path), right.get(path)
+        if a is None or b is None:
+            differences.append(f"{path!r} is only in one")
+            continue
+        differences += [
+            f"{path!r}: {key} {getattr(a, key)!r} != {getattr(b, key)!r}"
+            for key in ("kind", "mode", "uid", "gid", "mtime", "target", "rdev", "xattrs", "size")
+            if getattr(a, key) != getattr(b, key)
+        ]
+        if a.content and b.content:
+            if a.content.ranges != b.content.ranges:
+                differences.append(f"{path!r}: ranges {a.content.ranges} != {b.content.ranges}")
+            elif any(a.content.read(*r) != b.content.read(*r) for r in a.content.ranges):
+                differences.append(f"{path!r}: other bytes")
+    links = [sorted(sorted(p for p, n in t.items() if n is node) for node in set(t.values())) for t in (left, right)]
+    if links[0] != links[1]:
+        differences.append("other hard links")
+    return differences
+
+
+def tar_tree(path: Path) -> Tree:
+    """A tar as a tree that outlives the open file."""
+    with open_tar(path) as tar:
+        tree = Tree()
+        copies: dict[int, Node] = {}
+        for name, node in tar.tree().walk():
+            if node.content:
+                parts = tuple((o, node.content.read(o, n)) for o, n in node.content.ranges)
+                copy = copies.setdefault(id(node), Node(
+                    node.kind, node.mode, node.uid, node.gid, node.mtime, node.target, node.rdev, node.xattrs,
+                    Sparse(node.content.size, parts),
+                ))  # fmt: skip
+                tree.add(name, copy)
+            else:
+                tree.add(name, node)
+        return tree
