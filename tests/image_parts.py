@@ -15,7 +15,7 @@ from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.stage import Inputs, Recipe, Stage, Work
 from kata_toolkit.pipeline.store import Entry, Store
 from kata_toolkit.rootfs.tar import open_tar
-from kata_toolkit.rootfs.tree import Bytes, Content, Kind, Node, Tree
+from kata_toolkit.rootfs.tree import Bytes, Content, Kind, Node, Tree, read_padded
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,8 @@ def same_tree(one: Tree, other: Tree) -> list[str]:
             if getattr(a, key) != getattr(b, key)
         ]
         if a.content and b.content:
-            if a.content.ranges != b.content.ranges:
-                differences.append(f"{path!r}: ranges {a.content.ranges} != {b.content.ranges}")
-            elif any(a.content.read(*r) != b.content.read(*r) for r in a.content.ranges):
+            both = (*a.content.ranges, *b.content.ranges)
+            if any(read_padded(a.content, *r) != read_padded(b.content, *r) for r in both):
                 differences.append(f"{path!r}: other bytes")
     links = [sorted(sorted(p for p, n in t.items() if n is node) for node in set(t.values())) for t in (left, right)]
     if links[0] != links[1]:

@@ -320,9 +320,10 @@ def sparse_member(records: dict[str, str], data: bytes) -> tuple[tarfile.TarInfo
 V1 = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "real", "GNU.sparse.realsize": "100"}
 BAD_MAPS = {
     "beyond-its-size": (V1, b"1\n99\n5\n".ljust(512, b"\0") + b"12345", "does not fit its size"),
-    "overlapping": (V1, b"2\n0\n5\n4\n5\n".ljust(512, b"\0") + b"x" * 10, "does not fit its size"),
-    "backwards": (V1, b"2\n50\n5\n0\n5\n".ljust(512, b"\0") + b"x" * 10, "does not fit its size"),
+    "overlapping": (V1, b"2\n0\n50\n40\n0\n".ljust(512, b"\0") + b"x" * 50, "does not fit its size"),
+    "backwards": (V1, b"2\n50\n5\n0\n0\n".ljust(512, b"\0") + b"x" * 5, "does not fit its size"),
     "too-little-data": (V1, b"1\n0\n50\n".ljust(512, b"\0") + b"x" * 10, "does not fit its data"),
+    "broken-blocks": (V1, b"2\n0\n5\n9\n5\n".ljust(512, b"\0") + b"x" * 10, "programs read in different ways"),
     "no-numbers": (V1, b"one\n".ljust(512, b"\0"), "where a number should be"),
     "no-lines": (V1, b"1" * 2048, "a damaged map of holes"),
     "endless": (V1, b"99999999999\n".ljust(512, b"\0"), "more than 1048576 holes"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_parts import ODD_NAMES, file, rich_tree, same_tree, tar_tree, tree_of, with_attributes
+from image_parts import ODD_NAMES, Sparse, file, rich_tree, same_tree, tar_tree, tree_of, with_attributes
 from kata_toolkit.errors import ToolError
 from kata_toolkit.rootfs.tar_write import write_tar
 from kata_toolkit.rootfs.tree import Bytes, Kind, Node, OnDisk, Tree
@@ -85,6 +85,16 @@ def test_gnu_tar_unpacks_it(tmp_path: Path) -> None:
             assert stream.read() == name
     assert (into / "link/one").stat().st_ino == (into / "also-linked").stat().st_ino
     assert (into / "sparse").stat().st_blocks * 512 < 100_000
+
+
+def test_holes_are_kept_to_the_block(tmp_path: Path) -> None:
+    parts = ((512, b"a" * 512), (5000, b"b"), (5100, b"c" * 100), (10_000, b"d" * 240), (50_000, b"e" * 7))
+    write_tar(tree_of({b"f": file(Sparse(50_007, parts))}), tmp_path / "t.tar")
+    node = tar_tree(tmp_path / "t.tar").get(b"f")
+    assert node is not None
+    assert node.content is not None
+    assert node.size == 50_007
+    assert node.content.ranges == ((512, 512), (4608, 1024), (9728, 512), (49664, 343))
 
 
 def test_a_source_that_cannot_be_written_leaves_an_error(tmp_path: Path) -> None:

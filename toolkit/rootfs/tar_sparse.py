@@ -97,11 +97,14 @@ def _limit(count: int) -> None:
 def checked(ranges: Ranges, real_size: int, stored: int) -> tuple[tuple[int, int], ...]:
     """The ranges without empty ones, neighbours joined.
 
-    Raises InputError unless they ascend, lie within ``real_size``, and add up to the ``stored`` bytes.
+    Raises InputError unless they ascend, lie within ``real_size``, and add up to the ``stored`` bytes; and for pieces
+    of broken blocks, which GNU tar takes to begin a new block each, and other programs to lie end to end.
     """
     found: Ranges = []
     position = total = 0
     for offset, length in ranges:
+        if total % BLOCK and length:
+            raise InputError("has a map of holes that programs read in different ways")
         if offset < position or offset + length > real_size:
             raise InputError("has a map of holes that does not fit its size")
         total += length

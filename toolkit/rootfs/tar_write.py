@@ -7,12 +7,13 @@ the rest is plain ustar, which every program reads.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import ToolError
 from . import tar_header as header
 from .tar_header import BLOCK, Field, fits_octal, octal, padded
 from .tar_pax import format_records, xattr_records
-from .tree import Kind, Node, Tree, chunks
+from .tree import CHUNK, Content, Kind, Node, Tree, read_padded
 
 _TYPES = {
     Kind.FILE: b"0", Kind.SYMLINK: b"2", Kind.CHARACTER: b"3", Kind.BLOCK: b"4", Kind.DIRECTORY: b"5", Kind.FIFO: b"6"
@@ -31,29 +32,50 @@ def write_tar(tree: Tree, path: Path) -> None:
                 linked = first.setdefault(id(node), name) if node.kind is not Kind.DIRECTORY else name
                 if linked != name:
                     out.write(_headers(name, Node(node.kind, node.mode, node.uid, node.gid, node.mtime), linked, 0))
-                    continue
-                map_ = _sparse_map(node)
-                stored = sum(length for _, length in node.content.ranges) if node.content else 0
-                out.write(_headers(name, node, None, len(map_) + stored if map_ else stored, sparse=bool(map_)))
-                out.write(map_)
-                if node.content:
-                    for _, data in chunks(node.content):
-                        out.write(data)
-                    out.write(bytes(padded(stored) - stored))
+                elif node.content:
+                    _write_file(out, name, node, node.content)
+                else:
+                    out.write(_headers(name, node, None, 0))
             out.write(bytes(2 * BLOCK))
             out.write(bytes(-out.tell() % _RECORD))
     except OSError as error:
         raise ToolError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _sparse_map(node: Node) -> bytes:
+def _write_file(out: BinaryIO, name: bytes, node: Node, content: Content) -> None:
+    pieces = _pieces(content)
+    map_ = _sparse_map(content.size, pieces)
+    stored = len(map_) + sum(length for _, length in pieces)
+    out.write(_headers(name, node, None, stored, sparse=bool(map_)))
+    out.write(map_)
+    for start, length in pieces:
+        for at in range(start, start + length, CHUNK):
+            out.write(read_padded(content, at, min(CHUNK, start + length - at)))
+    out.write(bytes(padded(stored) - stored))
+
+
+def _pieces(content: Content) -> list[tuple[int, int]]:
+    """What is stored of a file, as (offset, length).
+
+    Holes shrink to whole blocks: GNU tar lets every piece begin a new block, others put them end to end, and they
+    agree only on pieces of whole blocks.
+    """
+    pieces: list[tuple[int, int]] = []
+    for offset, length in content.ranges:
+        start, end = offset // BLOCK * BLOCK, min(padded(offset + length), content.size)
+        if pieces and sum(pieces[-1]) >= start:
+            start = pieces.pop()[0]
+        pieces.append((start, end - start))
+    return pieces
+
+
+def _sparse_map(size: int, pieces: list[tuple[int, int]]) -> bytes:
     """The PAX 1.0 map at the head of a sparse file's data; empty for a file without holes."""
-    if not node.content or node.content.ranges == ((0, node.content.size),) or not node.content.size:
+    if not size or pieces == [(0, size)]:
         return b""
-    ranges = [*node.content.ranges]
-    if not ranges or sum(ranges[-1]) < node.size:
-        ranges.append((node.size, 0))  # GNU tar wants an empty piece at the end to see a hole there
-    lines = [len(ranges), *(n for pair in ranges for n in pair)]
+    if not pieces or sum(pieces[-1]) < size:
+        pieces = [*pieces, (size, 0)]  # GNU tar wants an empty piece at the end to see a hole there
+    lines = [len(pieces), *(n for pair in pieces for n in pair)]
     text = b"".join(b"%d\n" % n for n in lines)
     return text + bytes(padded(len(text)) - len(text))
 
