@@ -172,7 +172,7 @@ def test_this_machine_gets_a_plain_answer() -> None:
     start = time.monotonic()
     verdict = kvm_usable()
     assert time.monotonic() - start < 2.5
-    assert verdict.detail
+    assert "failed with" not in verdict.detail  # that would be a mistake in the child
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
         assert verdict.kind in ("runs", "broken", "hangs", "killed", "created", "refused", "busy")
     else:

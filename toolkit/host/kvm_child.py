@@ -46,10 +46,10 @@ def stop(doing: str, error: OSError) -> NoReturn:
     sys.exit(0)
 
 
-def ask(fd: int, request: int, argument: Any, doing: str) -> int:
+def ask(fd: int, request: int, argument: int | bytearray, doing: str) -> int:
     """An ioctl; a refusal ends the program with a report."""
     try:
-        return int(fcntl.ioctl(fd, request, argument))
+        return fcntl.ioctl(fd, request, argument)
     except OSError as error:
         stop(doing, error)
 
@@ -126,7 +126,8 @@ def main(action: str, layout: dict[str, int]) -> None:
     memory = mmap.mmap(-1, len(content))
     memory[:] = content
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    ask(vm, KVM_SET_USER_MEMORY_REGION, struct.pack("<IIQQQ", 0, 0, 0, len(content), address), "give the VM memory")
+    region = bytearray(struct.pack("<IIQQQ", 0, 0, 0, len(content), address))
+    ask(vm, KVM_SET_USER_MEMORY_REGION, region, "give the VM memory")
     ask(vm, KVM_SET_TSS_ADDR, TSS_ADDRESS, "set the TSS address")
     vcpu = ask(vm, KVM_CREATE_VCPU, 0, "create a vCPU")
     state = mmap.mmap(vcpu, ask(kvm, KVM_GET_VCPU_MMAP_SIZE, 0, "ask for the vCPU's state"))
