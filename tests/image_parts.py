@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,15 +55,14 @@ class Sparse:
     size: int
     parts: tuple[tuple[int, bytes], ...]
 
-    @property
+    @cached_property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         return tuple((offset, len(data)) for offset, data in self.parts)
 
     def read(self, offset: int, length: int) -> bytes:
-        for start, data in self.parts:
-            if start <= offset and offset + length <= start + len(data):
-                return data[offset - start : offset - start + length]
-        raise AssertionError("read across ranges")
+        start, data = self.parts[bisect_right(self.ranges, (offset, self.size)) - 1]
+        assert start <= offset <= offset + length <= start + len(data), "read across ranges"
+        return data[offset - start : offset - start + length]
 
 
 def file(data: bytes | Content, mode: int = 0o644, **more: Any) -> Node:

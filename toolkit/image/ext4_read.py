@@ -12,7 +12,6 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 _INCOMPAT_KNOWN = 0x2 | 0x40 | 0x80 | 0x200 | 0x2000  # filetype, extents, 64bit, flex_bg, csum_seed
 _INCOMPAT_64BIT = 0x80
@@ -186,7 +185,7 @@ class Ext4Reader:
         out = bytearray(length)
         size = self.block_size
         index = max(0, bisect_right(inode.runs, offset // size, key=lambda run: run.logical) - 1)
-        for run in islice(inode.runs, index, None):
+        for run in (inode.runs[i] for i in range(index, len(inode.runs))):
             start, end = run.logical * size, (run.logical + run.length) * size
             if start >= offset + length:
                 break

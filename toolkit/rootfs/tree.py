@@ -11,7 +11,6 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -132,10 +131,10 @@ def chunks(content: Content) -> Iterator[tuple[int, bytes]]:
 
 def read_padded(content: Content, offset: int, length: int) -> bytes:
     """``length`` bytes from ``offset``; holes, and what lies beyond the end, are zeros."""
-    end = offset + length
-    index = max(0, bisect_right(content.ranges, (offset, _FAR)) - 1)
+    end, ranges = offset + length, content.ranges
     out = bytearray()
-    for start, size in islice(content.ranges, index, None):
+    for index in range(max(0, bisect_right(ranges, (offset, _FAR)) - 1), len(ranges)):
+        start, size = ranges[index]
         if start >= end:
             break
         first, last = max(start, offset), min(start + size, end)
