@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 import typer
 
 from .. import __version__
-from ..errors import InternalError, KataToolkitError, ToolError
+from ..errors import InputError, InternalError, KataToolkitError, ToolError
 from . import boot, build, cache, check_host, init, plan, schema, validate, verify
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app.command()(init.init)
 app.command()(validate.validate)
 app.command()(plan.plan)
 app.command()(build.build)
-app.command(context_settings=boot.CONTEXT_SETTINGS)(boot.boot)
+app.command(cls=boot.BootCommand)(boot.boot)
 app.command()(verify.verify)
 app.command("check-host")(check_host.check_host)
 app.add_typer(cache.app, name="cache")
@@ -66,17 +67,19 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit status. Never raises."""
-    import click
-
+    # Newer typers carry a click of their own; both are reached through the names that typer exports.
+    usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException
     try:
         # standalone_mode=False would also do, but then click's own usage errors must be shown by hand.
-        typer.main.get_command(app).main(arguments, prog_name="kata-toolkit", standalone_mode=False)
-    except click.exceptions.Exit as end:
+        status = typer.main.get_command(app).main(arguments, prog_name="kata-toolkit", standalone_mode=False)
+    except typer.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
+    except usage_error as error:
+        if _wants_json(arguments):
+            return _fail(InputError(error.format_message()), arguments)
         error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -89,7 +92,7 @@ def run(arguments: list[str]) -> int:
         return _fail(ToolError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")), arguments)
     except Exception:
         return _bug(arguments)
-    return 0
+    return status if isinstance(status, int) else 0  # of a typer.Exit, which click turns into a result
 
 
 def _fail(error: KataToolkitError, arguments: list[str]) -> int:
