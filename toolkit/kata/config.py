@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError, InternalError, Problem, Where
 from ..spec.model import Hypervisor, Spec
 from .cmdline import agent_params
-from .keys import DIALECTS, Dialect, Setting, tables
+from .keys import DIALECTS, Dialect, tables
 from .rules import Values, broken
 from .settings import Chosen, carried, choose
 
@@ -91,6 +91,11 @@ def config_values(request: Request, release: str) -> dict[Dialect, dict[str, Any
 
 def _values(request: Request, release: str) -> tuple[dict[Dialect, dict[str, Any]], list[Problem]]:
     hypervisor = request.hypervisor
+    flavours = tables().hypervisors
+    if hypervisor.name not in flavours:
+        return {}, [
+            Problem(f"no configuration is known for {hypervisor.name}", None, f"there is: {', '.join(flavours)}")
+        ]
     chosen, problems = choose(hypervisor, request.kata, request.arch)
     result: dict[Dialect, dict[str, Any]] = {}
     for dialect in DIALECTS:
@@ -98,46 +103,45 @@ def _values(request: Request, release: str) -> tuple[dict[Dialect, dict[str, Any
             continue
         given = {c.setting.name: c.values[dialect] for c in chosen if dialect in c.values}
         result[dialect] = _for_dialect(dialect, request, release, given)
-        if not problems:
-            problems = _between(dialect, request, result[dialect], chosen)
+    if not problems:
+        found = [p for d, values in result.items() for p in _between(d, request, values, chosen)]
+        problems = list(dict.fromkeys(found))  # a rule that both dialects break is told once
     return result, problems
 
 
 def _for_dialect(dialect: Dialect, request: Request, release: str, given: Mapping[str, Any]) -> dict[str, Any]:
     known = tables()
-    flavour = known.hypervisors[request.hypervisor.name]
+    entries = [
+        entry
+        for entry in known.hypervisors[request.hypervisor.name]["written"]
+        if entry.get("arch", request.arch) == request.arch and entry.get("dialect", dialect) == dialect
+    ]
     values: dict[str, Any] = {}
-    for entry in flavour["written"]:
-        if entry.get("arch", request.arch) == request.arch and entry.get("dialect", dialect) == dialect:
-            if "of" in entry:
-                continue
-            setting = known.find(entry["setting"])
-            side = setting.side(dialect) if setting else None
-            if setting is None or side is None:
-                raise InternalError(f"schemas/kata/hypervisors.json writes {entry['setting']}, unknown to {dialect}")
-            value = entry["value"]
-            translate = dialect == "rs" and "dialect" not in entry
-            values[setting.name] = carried(value, setting.carry, side) if translate else value
+    for entry in entries:
+        if "value" in entry:
+            value, own_words = entry["value"], "dialect" in entry
+            values[entry["setting"]] = value if own_words else _written(entry["setting"], dialect, value)
     if request.hypervisor.boot == "image":
-        nvdimm = known.find("disable_image_nvdimm")
-        values["disable_image_nvdimm"] = _written(nvdimm, dialect, not request.dax)
+        values["disable_image_nvdimm"] = _written("disable_image_nvdimm", dialect, not request.dax)
     values.update(given)
-    for entry in flavour["written"]:
-        when = entry.get("when", {})
-        if any(values.get(name) not in wanted for name, wanted in when.items()) and entry["setting"] not in given:
-            values.pop(entry["setting"], None)
-        elif "of" in entry and entry["setting"] not in given and entry["of"] in values:
-            values[entry["setting"]] = [values[entry["of"]]]
+    for entry in entries:
+        name = entry["setting"]
+        if name in given:
+            continue
+        if any(values.get(other) not in wanted for other, wanted in entry.get("when", {}).items()):
+            values.pop(name, None)
+        elif "of" in entry and entry["of"] in values:
+            values[name] = [values[entry["of"]]]
     values.update(_decided(request, release))
-    order = [s.name for s in known.settings]
-    return {name: values[name] for name in order if name in values}
+    return {setting.name: values[setting.name] for setting in known.settings if setting.name in values}
 
 
-def _written(setting: Setting | None, dialect: Dialect, value: Any) -> Any:
-    """A value in Go's words as the dialect writes it."""
+def _written(name: str, dialect: Dialect, value: Any) -> Any:
+    """A value of ours, in Go's words, as the dialect writes it."""
+    setting = tables().find(name)
     side = setting.side(dialect) if setting else None
     if setting is None or side is None:
-        raise InternalError("the key tables lack a setting that every configuration has")
+        raise InternalError(f"schemas/kata/hypervisors.json writes {name}, which the {dialect} runtime does not know")
     return carried(value, setting.carry, side) if dialect == "rs" else value
 
 

@@ -128,10 +128,13 @@ def _section(
     if not written:
         return None
     groups: dict[str, list[Entry]] = {}
+    shown_keys: set[str] = set()
     for setting in tables().settings:
         side = setting.side(dialect)
-        if side is None or side.table != table or side.type in ("table", "tables"):
+        # Two settings may be one key (the Rust runtime's list `experimental`); the first one describes it.
+        if side is None or side.table != table or side.type in ("table", "tables") or side.key in shown_keys:
             continue
+        shown_keys.add(side.key)
         if side.key in written:
             entry = _entry(setting, side, written[side.key], hypervisor, arch, optional=False)
         elif _offered(side, hypervisor, kata):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Problem
 from ..spec.model import Hypervisor
 from ..spec.suggest import nearest
-from .keys import DIALECTS, Carry, Dialect, Setting, Side, Tables, tables
+from .keys import DIALECTS, Carry, Dialect, Setting, Side, Tables, dotted, tables
 
 _INT64 = 1 << 63
+_SYMBOLS = ("MiB", "ms", "s")  # units that read well behind any number
 
 
 class NoCounterpartError(Exception):
@@ -35,12 +36,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def choose(hypervisor: Hypervisor, kata: str, arch: str | None = None) -> tuple[list[Chosen], list[Problem]]:
+def choose(
+    hypervisor: Hypervisor, kata: str, arch: str | None = None, known: Tables | None = None
+) -> tuple[list[Chosen], list[Problem]]:
     """Check every setting of a hypervisor and translate it to the dialects asked for.
 
     Returns what can be written and, in the order of the spec, everything that is wrong.
     """
-    known = tables()
+    known = known or tables()
     chosen: list[Chosen] = []
     problems: list[Problem] = []
     seen: dict[str, str] = {}
@@ -59,21 +62,24 @@ def choose(hypervisor: Hypervisor, kata: str, arch: str | None = None) -> tuple[
             check = _Check(hypervisor, kata, arch, known, name, setting, value)
             found = check.problems()
             if not found:
+                found = _taken(check.values, setting, chosen, known)
+            if not found:
                 chosen.append(Chosen(setting, name, check.values))
         problems += [Problem(message, where, hint) for message, hint in found]
     return chosen, problems
 
 
 def _unknown(name: str, known: Tables) -> tuple[str, str | None]:
+    message = f"unknown setting {name}"
     for dialect in DIALECTS:
         for dead in known.dialects[dialect]["dead_keys"]:
-            if name == dead["key"] and dead.get("instead"):
-                return f"unknown setting {name}", f"{dead['why']}: write {dead['instead']}"
-    same_key = [full for full in known.names() if full.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
-    if same_key:
-        return f"unknown setting {name}", f"did you mean {' or '.join(sorted(same_key)[:3])}?"
-    match = nearest(name, known.names()) or nearest(name.rsplit(".", 1)[-1], known.names())
-    return f"unknown setting {name}", f"did you mean {match}?" if match else None
+            if name == dotted(dead["table"], dead["key"]):
+                return message, dead["why"]
+    same_key = sorted(full for full in known.names() if full.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1])
+    match = nearest(name, same_key or known.names()) or nearest(name.rsplit(".", 1)[-1], known.names())
+    if same_key and ("." not in name or not match):
+        return message, f"did you mean {' or '.join(same_key)}?"
+    return message, f"did you mean {match}?" if match else None
 
 
 def _refused(name: str, setting: Setting, known: Tables) -> list[tuple[str, str | None]]:
@@ -85,6 +91,21 @@ def _refused(name: str, setting: Setting, known: Tables) -> list[tuple[str, str 
     if setting.type in ("table", "tables"):
         what = "a table" if setting.type == "table" else "a list of tables"
         return [(f"{name} is {what}, which settings cannot hold", None)]
+    return []
+
+
+def _taken(
+    values: Mapping[Dialect, Any], setting: Setting, chosen: Sequence[Chosen], known: Tables
+) -> list[tuple[str, str | None]]:
+    """Two settings may be one key in a dialect; then only one of them can be given."""
+    for dialect in values:
+        side = setting.side(dialect)
+        for other in chosen:
+            theirs = other.setting.side(dialect)
+            if side and theirs and dialect in other.values and side.name == theirs.name:
+                return [
+                    (f"{setting.name} and {other.setting.name} are one key in the {known.title(dialect)}", "keep one")
+                ]
     return []
 
 
@@ -109,14 +130,17 @@ class _Check:
         wrong = _wrong_type(self.name, origin, self.value)
         if wrong:
             return [(wrong, f"it counts {origin.unit}" if origin.unit and origin.type == "integer" else None)]
-        problems = []
-        for dialect in DIALECTS:
-            if dialect in self.hypervisor.dialects:
-                problem = self._into(dialect, origin)
-                # The same mistake seen by both runtimes is told once.
-                if problem and problem not in problems:
-                    problems.append(problem)
-        return problems
+        # The dialect whose words the spec uses speaks first: what it refuses is one mistake, not two.
+        asked = [d for d in DIALECTS if d in self.hypervisor.dialects]
+        asked.sort(key=lambda dialect: dialect != origin.dialect)
+        left_out = []
+        for dialect in asked:
+            problem, lost = self._into(dialect, origin)
+            if lost:
+                left_out.append(lost)
+            if problem:
+                return [problem]
+        return left_out[:1] if not self.values else []
 
     def _origin(self) -> Side:
         """The dialect whose words the spec used: by the name, then by the value."""
@@ -141,40 +165,42 @@ class _Check:
     def _hv(self) -> str:
         return self.hypervisor.name
 
-    def _into(self, dialect: Dialect, origin: Side) -> tuple[str, str | None] | None:
-        """Check and keep the value for one dialect."""
+    def _into(
+        self, dialect: Dialect, origin: Side
+    ) -> tuple[tuple[str, str | None] | None, tuple[str, str | None] | None]:
+        """Check and keep the value for one dialect: what is wrong, and why it was left out where that does no harm."""
         side = self.setting.side(dialect)
         title = self.known.title(dialect)
-        usable, why = self._usable(dialect, side)
-        if side is None or not usable:
-            if self._means_nothing(origin):
-                return None
-            others = [d for d in self.hypervisor.dialects if d != dialect]
-            hint = f"remove it, or write dialects: [{', '.join(others)}]" if others else "remove it"
-            return f"{self.name}: {why or f'the {title} has no such setting'}", hint
+        why = self._unusable(dialect, side)
+        if side is None or why:
+            others = [d for d in self.hypervisor.dialects if not self._unusable(d, self.setting.side(d))]
+            lost = (
+                f"{self.name}: {why}",
+                f"remove it, or write dialects: [{', '.join(others)}]" if others else "remove it",
+            )
+            return (None, lost) if self._means_nothing(origin) else (lost, None)
         try:
             value = self.value if side is origin else carried(self.value, self.setting.carry, side)
         except NoCounterpartError as error:
             known_to_both = _choices_hint(self.setting, origin, side, self._hv, self.arch)
-            return f"{self.name}: {error} for the {title}", known_to_both
+            return (f"{self.name}: {error} for the {title}", known_to_both), None
         problem = _out_of_bounds(self.name, side, value, self._hv, self.arch, title)
         if problem is None:
             self.values[dialect] = value
-        return problem
+        return problem, None
 
-    def _usable(self, dialect: Dialect, side: Side | None) -> tuple[bool, str | None]:
-        if side is None:
-            return False, None
+    def _unusable(self, dialect: str, side: Side | None) -> str | None:
         title = self.known.title(dialect)
+        if side is None:
+            return f"the {title} has no such setting"
         if not side.exists_in(self.kata):
             span = f"since Kata {side.since}" if side.since else f"only before Kata {side.until}"
-            return False, f"the {title} knows it {span}, the spec is for {self.kata}"
+            return f"the {title} knows it {span}, the spec is for {self.kata}"
         if side.inert:
-            return False, f"it does nothing in the {title}, {side.inert}"
+            return f"it does nothing in the {title}, where {side.inert}"
         if not side.heeded_by(self._hv):
-            others = ", ".join(side.hypervisors or ())
-            return False, f"it does nothing with {self._hv} in the {title}, only with {others}"
-        return True, None
+            return f"it does nothing with {self._hv} in the {title}, only with {', '.join(side.hypervisors or ())}"
+        return None
 
     def _means_nothing(self, origin: Side) -> bool:
         """Whether the value is what its dialect takes anyway, so that nothing is lost by leaving it out."""
@@ -237,6 +263,8 @@ def _same_type(value: Any, side: Side) -> bool:
 def _wrong_type(name: str, side: Side, value: Any) -> str | None:
     if not _same_type(value, side):
         return f"{name} must be {_NAMES[side.type]}, not {shown(value)}"
+    if side.must_exist and side.type == "string" and value and not value.startswith("/"):
+        return f"{name} must be an absolute path, not {shown(value)}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{name} must be a finite number"
     for text in value if isinstance(value, list) else [value]:
@@ -255,19 +283,17 @@ def _out_of_bounds(
             return f"{name} cannot be {shown(item)} in the {title}", _nearest_choice(item, choices)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    unit = f" {side.unit}" if side.unit else ""
+    unit = f" {side.unit}" if side.unit in _SYMBOLS else ""
     low = -_INT64 if side.minimum is None else side.minimum
     high = _INT64 - 1 if side.maximum is None else side.maximum
     if not low <= value <= high:
         return f"{name} must lie between {low} and {high}{unit} in the {title}, not {value}", None
     if value == 0 and side.zero is not None:
         return None
-    least = side.low.at(hypervisor, arch) if side.low else None
-    if side.low and least is not None and value < least:
-        return f"{name}: {value}{unit} {side.low.effect} in the {title}", f"at least {least}{unit}"
-    most = side.high.at(hypervisor, arch) if side.high else None
-    if side.high and most is not None and value > most:
-        return f"{name}: {value}{unit} {side.high.effect} in the {title}", f"at most {most}{unit}"
+    for limit, beyond, hint in ((side.low, -1, "at least"), (side.high, 1, "at most")):
+        most = limit.at(hypervisor, arch) if limit else None
+        if limit and most is not None and (value - most) * beyond > 0:
+            return f"{name}: {value}{unit} {limit.effect} in the {title}", f"{hint} {most}{unit}"
     return None
 
 

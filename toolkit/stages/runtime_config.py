@@ -50,8 +50,12 @@ class RuntimeConfigStage(Stage):
             files[f"schemas/kata/{name}.json"] = _sha256(resources.resource("schemas", "kata", f"{name}.json"))
         for request in self.requests:
             _check_initrd(request, inputs)
+        written = self.files(release)
         return Recipe(
-            options={"files": self._trees(release)},
+            options={
+                "headings": {name: [f["kata"], f["arch"], *f["about"]] for name, f in written.items()},
+                **{name: f["tree"] for name, f in written.items()},
+            },
             files=files,
             inputs={"kernel/release": inputs.digest("kernel", "release")},
             modules=self.module_digests(),
@@ -59,21 +63,21 @@ class RuntimeConfigStage(Stage):
 
     def run(self, work: Work) -> None:
         release = work.inputs.path("kernel", "release").read_text().strip()
-        trees = self._trees(release)
-        for done, (name, file) in enumerate(sorted(trees.items()), 1):
+        files = self.files(release)
+        for done, (name, file) in enumerate(sorted(files.items()), 1):
             path = work.out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(render(**file), encoding="utf-8", newline="\n")
             work.log.write(f"wrote {name}\n")
-            work.progress(done, len(trees), "file", name)
+            work.progress(done, len(files), "file", name)
 
-    def _trees(self, release: str) -> dict[str, dict[str, Any]]:
-        """For each file its tree of tables and what else `render` wants."""
-        trees = {}
+    def files(self, release: str) -> dict[str, dict[str, Any]]:
+        """For each file what `render` wants: its tree of tables, and what the comments speak of."""
+        files = {}
         for request in self.requests:
             hypervisor = request.hypervisor.name
             for dialect, values in config_values(request, release).items():
-                trees[file_name(dialect, hypervisor)] = {
+                files[file_name(dialect, hypervisor)] = {
                     "dialect": dialect,
                     "hypervisor": hypervisor,
                     "kata": request.kata,
@@ -81,7 +85,7 @@ class RuntimeConfigStage(Stage):
                     "tree": config_tree(dialect, hypervisor, values),
                     "about": _about(request),
                 }
-        return trees
+        return files
 
 
 def _about(request: Request) -> list[str]:
@@ -102,11 +106,11 @@ def _check_initrd(request: Request, inputs: Inputs) -> None:
     if request.hypervisor.boot != "initrd":
         return
     size = inputs.path("initrd", "initrd").stat().st_size
-    for dialect, values in config_values(request, "0").items():
+    for values in config_values(request, "0").values():
         memory = values["default_memory"]
         if memory and size >= memory * _MIB:
             raise InputError(
-                f"the initrd of {size / _MIB:.1f} MiB does not fit into default_memory, {memory} MiB ({dialect})",
+                f"the initrd of {size / _MIB:.1f} MiB does not fit into default_memory, {memory} MiB",
                 where=request.hypervisor.where.get("default_memory"),
                 hint="give the guest more memory, or make the root file system smaller",
             )
