@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from kata_toolkit.errors import InputError
 from kata_toolkit.spec.load import load_spec
 

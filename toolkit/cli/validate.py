@@ -9,7 +9,8 @@ import typer
 
 
 def validate(
-    specs: list[Path] = typer.Argument(..., metavar="SPEC…", help="The specs to check."),
+    # readable=False: typer would refuse the file in its own words, and before the others are looked at.
+    specs: list[Path] = typer.Argument(..., metavar="SPEC…", help="The specs to check.", readable=False),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Check specs: every mistake at once, each with its place, the line, and what to do."""

@@ -6,7 +6,7 @@ where its default would make a rule complain, the rule names it in ``needs``, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 
 from ..errors import InputError, Problem, Where
@@ -84,7 +84,7 @@ class Rule:
     needs: tuple[Steps, ...] = ()
 
 
-def crosscheck(spec: Spec, tree: Tree, unusable: list[Steps]) -> list[Problem]:
+def crosscheck(spec: Spec, tree: Tree, unusable: Set[Steps]) -> list[Problem]:
     """Every contradiction in the spec. ``unusable``: paths of values already reported as wrong."""
     partly = frozenset(path[:depth] for path in unusable for depth in range(len(path)))
     read = Read(spec, tree, frozenset(unusable), partly)

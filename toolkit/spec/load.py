@@ -25,7 +25,7 @@ def load_spec(path: Path) -> Spec:
     schema = load_schema("spec")
     broken = check(tree, schema)
     problems += [problem for _, problem in broken]
-    unusable = [steps for steps, _ in broken] + _broken_nodes(tree)
+    unusable = {_whole(tree, path) for path in [*(path for path, _ in broken), *_broken_nodes(tree)]}
     if () not in unusable:
         spec = build_spec(filled(schema, _sound_part(tree, unusable)), tree)
         problems += crosscheck(spec, tree, unusable)
@@ -69,15 +69,11 @@ def _broken_nodes(tree: Tree) -> list[Steps]:
     return found
 
 
-def _sound_part(tree: Tree, unusable: list[Steps]) -> dict[str, Any]:
-    """The document without its unusable parts, so that the rest can still be cross-checked.
-
-    What is left must satisfy the schema: a tagged union goes as a whole, for half of one says something else than
-    was meant.
-    """
+def _sound_part(tree: Tree, unusable: set[Steps]) -> dict[str, Any]:
+    """The document without its unusable parts, so that the rest can still be cross-checked."""
     sound: dict[str, Any] = _unshared(tree.value)
     # From the last to the first: taking out a list's item moves those behind it.
-    for path in sorted({_whole(tree, path) for path in unusable}, key=_by_position, reverse=True):
+    for path in sorted(unusable, key=_by_position, reverse=True):
         _remove(sound, path)
     sound.setdefault("version", 1)
     sound.setdefault("name", "unnamed")
@@ -89,6 +85,7 @@ def _by_position(path: Steps) -> list[tuple[int, Step]]:
 
 
 def _whole(tree: Tree, path: Steps) -> Steps:
+    """What goes with an unusable value: all of a tagged union, for half of one says something else than was meant."""
     for depth in range(1, len(path)):
         if "kind" in tree.node(path[:depth]).keys:
             return path[:depth]

@@ -83,7 +83,7 @@ class _Explainer:
         error = self.error
         if "propertyNames" in error.absolute_schema_path:
             key = (*self.path, self.instance)
-            message = f'"{self.instance}" is not {self.title}'
+            message = f"{shown(self.instance)} is not {self.title}"
             yield key, Problem(message, self.tree.key_where(key), self._key_hint())
             return
         explain: Callable[[], Iterator[tuple[Steps, Problem]]] | None = getattr(
@@ -150,7 +150,10 @@ class _Explainer:
         for key in self.instance:
             if key not in known:
                 path = (*self.path, key)
-                yield path, Problem(f'unknown key "{key}"', self.tree.key_where(path), self._unknown_hint(key, known))
+                yield (
+                    path,
+                    Problem(f"unknown key {shown(key)}", self.tree.key_where(path), self._unknown_hint(key, known)),
+                )
 
     def _unknown_hint(self, key: str, known: Schema) -> str:
         homes = _homes(self.schema).get(key, [])
@@ -203,9 +206,6 @@ class _Explainer:
 
     def _explain_exclusiveMinimum(self) -> Iterator[tuple[Steps, Problem]]:  # noqa: N802 -- a keyword's name
         yield self._here(f"expected more than {self.error.validator_value}, got {self._shown()}")
-
-    def _explain_minLength(self) -> Iterator[tuple[Steps, Problem]]:  # noqa: N802 -- a keyword's name
-        yield self._here("must not be empty")
 
     def _explain_minItems(self) -> Iterator[tuple[Steps, Problem]]:  # noqa: N802 -- a keyword's name
         yield self._here("the list must not be empty")

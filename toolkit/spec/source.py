@@ -19,7 +19,7 @@ _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 # What YAML 1.2 (production c-printable) does not allow in a document.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _BYTE_ORDER_MARKS = (
-    (b"\xef\xbb\xbf", "UTF-8 with a byte order mark", "save it as UTF-8 without a byte order mark (BOM)"),
+    (b"\xef\xbb\xbf", "UTF-8 with a byte order mark", "save it without one, as plain UTF-8"),
     (b"\xff\xfe", "UTF-16", "convert it: iconv -f utf-16 -t utf-8"),
     (b"\xfe\xff", "UTF-16", "convert it: iconv -f utf-16 -t utf-8"),
 )

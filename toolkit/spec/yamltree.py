@@ -18,6 +18,7 @@ import yaml
 from ..errors import InputError, Problem, Where
 from .scalars import DoubtfulScalarError, resolve
 from .source import Source, read_source
+from .words import shown
 
 MAX_DEPTH = 32
 MAX_SIZE = 50_000  # values, aliases expanded; each 64 characters of text count as one more
@@ -260,7 +261,9 @@ class _Builder:
             name, where = key
             if name in node.keys:
                 first = node.keys[name]
-                self._problem(f'the key "{name}" is already given at line {first.line}', where, "remove one of the two")
+                self._problem(
+                    f"the key {shown(name)} is already given at line {first.line}", where, "remove one of the two"
+                )
                 continue
             node.keys[name] = where
             node.children[name] = child
