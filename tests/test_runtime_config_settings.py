@@ -64,6 +64,14 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, str | None]] = [
         "guest_extension_images is a list of tables, which settings cannot hold",
         None,
     ),
+    (
+        BOTH,
+        {"hypervisor.guest_extension_images.name": "x"},
+        "hypervisor.guest_extension_images.name lies in a list of tables, which settings cannot hold",
+        None,
+    ),
+    (RS, {"agent.mem_agent": True}, "agent.mem_agent is a table, which settings cannot hold", None),
+    (RS, {"hypervisor.rootless_user.uid": 7}, "hypervisor.rootless_user.uid is filled in by the runtime", "remove it"),
     (RS, {"rootless_user": []}, "rootless_user is filled in by the runtime", "remove it"),
     # Types.
     (BOTH, {"default_memory": "2G"}, 'default_memory must be a whole number, not "2G"', "it counts MiB"),
@@ -145,6 +153,12 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, str | None]] = [
         {"runtime.experimental": ["x"]},
         'runtime.experimental cannot be "x" in the Go runtime',
         "the list must be empty",
+    ),
+    (
+        RS,
+        {"shared_fs": "virtiofs"},
+        'shared_fs cannot be "virtiofs" in the Rust runtime',
+        'did you mean "virtio-fs"? one of "virtio-fs", "inline-virtio-fs", "virtio-fs-nydus", "none"',
     ),
     (
         RS,
@@ -416,6 +430,7 @@ CARRIED: list[tuple[dict[str, Any], dict[str, dict[str, Any]]]] = [
     ({"use_legacy_serial": False}, {"go": {"use_legacy_serial": False}, "rs": {"use_legacy_serial": None}}),
     ({"overhead_memory": 0}, {"go": {"overhead_memory": None}, "rs": {"overhead_memory": 0}}),
     ({"dbg_monitor_socket": "qmp"}, {"go": {"extra_monitor_socket": "qmp"}, "rs": {"extra_monitor_socket": "qmp"}}),
+    ({"enable_iommu": True}, {"go": {"enable_iommu": True}, "rs": {"enable_iommu": True}}),
     ({"default_vcpus": 1.5}, {"go": {"default_vcpus": 1.5}, "rs": {"default_vcpus": 1.5}}),
     ({"path": "/opt/qemu"}, {"go": {"valid_hypervisor_paths": ["/opt/qemu"]}, "rs": {"path": "/opt/qemu"}}),
     (
@@ -449,17 +464,67 @@ def test_values_of_a_wrong_spec_are_refused_with_every_mistake() -> None:
     assert [p.message for p in caught.value.problems] == ["unknown setting a", "unknown setting b"]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_default_of_a_runtime_may_be_written_out(dialect: str) -> None:
-    # Mutating nothing: a person who copies a commented line of the file into the spec must not be refused.
-    for setting in tables().settings:
-        side = setting.side(dialect)
-        if side is None or side.internal or side.inert or setting.name in tables().decided:
-            continue
-        default = side.default_of("qemu")
-        # Not every default is a value: 0 as a time-out breaks things, "" stands for a choice that the runtime makes.
-        unusable = default is None or (side.low and not default) or (default == "" and side.choices("qemu", "x86_64"))
-        if unusable or not side.heeded_by("qemu") or side.type in ("table", "tables"):
-            continue
-        problems = choose(Hypervisor("qemu", dialects=(dialect,), settings={side.name: default}), "4.1", "x86_64")[1]
-        assert problems == [], side.name
+SETTABLE = [
+    (dialect, side)
+    for dialect in DIALECTS
+    for setting in tables().settings
+    if (side := setting.side(dialect))
+    and not (side.internal or side.inert or side.type in ("table", "tables") or setting.name in tables().decided)
+    and side.heeded_by("qemu")
+    and side.table in ("hypervisor", "hypervisor.factory", "factory", "agent", "agent.mem_agent", "runtime")
+]
+
+
+@pytest.mark.parametrize(("dialect", "side"), SETTABLE, ids=[f"{d}:{s.name}" for d, s in SETTABLE])
+def test_every_default_of_a_runtime_may_be_written_out(dialect: str, side: Any) -> None:
+    # A person who copies a commented line of the file into the spec must not be refused.
+    default = side.default_of("qemu")
+    # Not every default is a value: 0 as a time-out breaks things, "" stands for a choice that the runtime makes.
+    unusable = default is None or (side.low and not default) or (default == "" and side.choices("qemu", "x86_64"))
+    if not unusable:
+        assert _told(dialect, side.name, default) == []
+
+
+WRONG_TYPE: dict[str, Any] = {
+    "boolean": "true",
+    "integer": "1",
+    "float": [1],
+    "string": 1,
+    "strings": "a",
+    "integers": 1,
+}
+
+
+def _told(dialect: str, name: str, value: Any) -> list[tuple[str, str | None]]:
+    problems = choose(Hypervisor("qemu", dialects=(dialect,), settings={name: value}), "4.1", "x86_64")[1]
+    return [(p.message, p.hint) for p in problems]
+
+
+@pytest.mark.parametrize(("dialect", "side"), SETTABLE, ids=[f"{d}:{s.name}" for d, s in SETTABLE])
+def test_every_mutation_of_every_setting(dialect: str, side: Any) -> None:
+    middle = len(side.name) - len(side.key) // 2
+    misspelt = side.name[:middle] + side.name[middle + 1 :]
+    [(message, hint)] = _told(dialect, misspelt, True)
+    assert message == f"unknown setting {misspelt}"
+    assert hint == f"did you mean {side.name}?"
+    [(message, _)] = _told(dialect, side.name, WRONG_TYPE[side.type])
+    assert message.startswith(f"{side.name} must be ")
+    if side.minimum is not None and not side.choices("qemu", "x86_64"):
+        for value in (side.minimum - 1, side.maximum + 1):
+            [(message, _)] = _told(dialect, side.name, value)
+            assert message.startswith(f"{side.name} must lie between {side.minimum} and {side.maximum}")
+    for limit, step in ((side.low, -1), (side.high, 1)):
+        beyond = limit.at("qemu", "x86_64") + step if limit else None
+        if beyond is not None and not (beyond == 0 and side.zero is not None):
+            [(message, _)] = _told(dialect, side.name, beyond)
+            assert limit.effect in message
+    if side.choices("qemu", "x86_64") is not None and side.type in ("string", "strings"):
+        wrong = "nonsense" if side.type == "string" else ["nonsense"]
+        [(message, _)] = _told(dialect, side.name, wrong)
+        assert message.startswith(f'{side.name} cannot be "nonsense"')
+    moved = f"factory.{side.key}" if not side.name.startswith("factory.") else f"agent.{side.key}"
+    if tables().find(moved) is None:
+        [(message, hint)] = _told(dialect, moved, True)
+        assert message == f"unknown setting {moved}"
+        assert hint
+        assert side.key in hint

@@ -170,6 +170,12 @@ class Tables:
         """The setting of that name: ours, or either dialect's own."""
         return self._by_name.get(name)
 
+    def parent(self, setting: Setting) -> Setting | None:
+        """The setting whose value is the table that this one lies in, for tables inside tables."""
+        side = setting.go or setting.rs
+        outer, dot, key = side.table.rpartition(".") if side else ("", "", "")
+        return self.find(dotted(outer, key)) if dot else None
+
     def names(self) -> tuple[str, ...]:
         """Every name that `find` knows."""
         return tuple(self._by_name)

@@ -85,12 +85,13 @@ def _unknown(name: str, known: Tables) -> tuple[str, str | None]:
 def _refused(name: str, setting: Setting, known: Tables) -> list[tuple[str, str | None]]:
     if setting.name in known.decided:
         return [(f"{name} is not a setting: it follows from the spec", f"see {known.decided[setting.name]}")]
-    sides = [side for side in (setting.go, setting.rs) if side]
-    if all(side.internal for side in sides):
-        return [(f"{name} is filled in by the runtime", "remove it")]
-    if setting.type in ("table", "tables"):
-        what = "a table" if setting.type == "table" else "a list of tables"
-        return [(f"{name} is {what}, which settings cannot hold", None)]
+    for outer in (setting, known.parent(setting)):
+        if outer and all(side.internal for side in (outer.go, outer.rs) if side):
+            return [(f"{name} is filled in by the runtime", "remove it")]
+        if outer and (outer.type == "tables" or (outer is setting and outer.type == "table")):
+            what = "a table" if outer.type == "table" else "a list of tables"
+            subject = f"{name} is" if outer is setting else f"{name} lies in"
+            return [(f"{subject} {what}, which settings cannot hold", None)]
     return []
 
 
@@ -153,12 +154,13 @@ class _Check:
             return rs
         carry = self.setting.carry
         if carry and carry.values and carry.multiply == carry.divide == 1 and go.name == rs.name:
-            says_go = any(_same(self.value, pair[0]) for pair in carry.values)
+            if any(_same(self.value, pair[0]) for pair in carry.values):
+                return go
             says_rs = any(_same(self.value, pair[1]) for pair in carry.values)
-            if says_rs and not says_go:
+            only_rs = "go" not in self.hypervisor.dialects
+            goes_rs = _in(self.value, rs.choices(self._hv, self.arch))
+            if says_rs or only_rs or (goes_rs and not _in(self.value, go.choices(self._hv, self.arch))):
                 return rs
-            if not says_go and _same_type(self.value, rs) and not _in(self.value, go.choices(self._hv, self.arch)):
-                return rs if _in(self.value, rs.choices(self._hv, self.arch)) else go
         return go
 
     @property
