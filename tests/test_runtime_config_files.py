@@ -261,7 +261,7 @@ def spec_with(boot: str = "image", **settings: Any) -> Spec:
     [
         ("image", {"default_vcpus": 1.2}, {"vcpus": 2}),
         ("image", {"default_vcpus": 0}, {"vcpus": 1}),
-        ("image", {"default_vcpus": -1}, {"vcpus": 0}),
+        ("image", {"default_vcpus": -1}, {"vcpus": 1}),
         ("image", {"memory_slots": 0}, {"memory_slots": 10}),
         ("image", {"disable_image_nvdimm": True}, {"rootfs_driver": "virtio-blk"}),
         ("image", {"enable_debug": True}, {"debug": True}),

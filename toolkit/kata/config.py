@@ -54,7 +54,8 @@ class Request:
 class GuestSettings:
     """What the configuration says about the guest, in the units of the manifest.
 
-    ``vcpus``, ``maxvcpus`` and ``maxmemory_mib`` 0: as many CPUs and as much memory as the host has.
+    ``vcpus``: rounded up, and 1 where all CPUs of the host are asked for (a negative number): what the set needs to
+    be proved anywhere. ``maxvcpus`` and ``maxmemory_mib`` 0: as many CPUs and as much memory as the host has.
     ``rootfs_driver``: ``nvdimm``, ``virtio-blk`` or ``initrd``. ``agent_params`` and ``kernel_params`` are words of
     the kernel command line, the former written by the runtime, the latter by us and the spec.
     """
@@ -215,12 +216,10 @@ def guest_settings(spec: Spec, hypervisor: str | None = None, dialect: Dialect |
 
 def _guest(request: Request, dialect: Dialect, values: Mapping[str, Any]) -> GuestSettings:
     facts = Values(dialect, request.hypervisor.name, request.arch, request.hypervisor.boot, values)
-    memory = _nonzero(facts, dialect, "default_memory")
-    vcpus = facts.get("default_vcpus")
     return GuestSettings(
-        vcpus=0 if vcpus < 0 else max(1, math.ceil(vcpus)),
+        vcpus=max(1, math.ceil(facts.get("default_vcpus"))),
         maxvcpus=facts.get("default_maxvcpus") or 0,
-        memory_mib=memory,
+        memory_mib=_nonzero(facts, dialect, "default_memory"),
         memory_slots=_nonzero(facts, dialect, "memory_slots"),
         maxmemory_mib=facts.get("default_maxmemory") or 0,
         debug=facts.get("enable_debug"),
