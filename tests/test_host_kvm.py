@@ -95,27 +95,39 @@ def test_each_outcome_is_told_apart() -> None:
         ([{**VERSION, "number": 11}, {"event": "created"}], 0, "refused", "KVM speaks version 11, not 12"),
         (
             [VERSION, {**refused, "doing": "create a VM", "errno": "EBUSY", "text": "Device or resource busy"}],
-            0, "busy", "another hypervisor uses the processor's virtualisation",
+            0,
+            "busy",
+            "another hypervisor uses the processor's virtualisation",
         ),
         (
             [*STARTED, {**refused, "doing": "set up 64-bit mode", "errno": "EINVAL", "text": "Invalid argument"}],
-            0, "refused", "KVM refuses to set up 64-bit mode: Invalid argument",
+            0,
+            "refused",
+            "KVM refuses to set up 64-bit mode: Invalid argument",
         ),
         (
             [*STARTED, step(1), exit_(17, 1, 8)],
-            0, "broken", "the guest, at cmpxchg16b, ends in a KVM internal error: an instruction could not be emulated",
+            0,
+            "broken",
+            "the guest, at cmpxchg16b, ends in a KVM internal error: an instruction could not be emulated",
         ),
         (
             [*STARTED, *STEPS[:2], exit_(17, 3, 0)],
-            0, "broken", "the guest, at XRSTOR, ends in a KVM internal error: an event could not be delivered",
+            0,
+            "broken",
+            "the guest, at XRSTOR, ends in a KVM internal error: an event could not be delivered",
         ),
         (
             [*STARTED, *STEPS[:3], {"event": "io", "port": 0x12, "value": 6, "size": 1}, exit_(5)],
-            0, "broken", "the guest, at int3, raises exception 6 #UD",
+            0,
+            "broken",
+            "the guest, at int3, raises exception 6 #UD",
         ),
         (
             [*STARTED, step(1), {"event": "io", "port": 0x11, "value": 0, "size": 1}, exit_(5)],
-            0, "broken", "the guest, at cmpxchg16b, gives a wrong result",
+            0,
+            "broken",
+            "the guest, at cmpxchg16b, gives a wrong result",
         ),
         ([*STARTED, exit_(9)], 0, "broken", "the guest, at 64-bit code, could not be entered by the processor"),
         ([*STARTED, step(1), exit_(8)], 0, "broken", "the guest, at cmpxchg16b, shut down (triple fault)"),
@@ -161,7 +173,11 @@ def test_a_report_that_breaks_off_in_a_line_still_counts(tmp_path: Path, monkeyp
 def test_the_child_needs_only_the_standard_library(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", Path(kvm_guest.__file__).with_name("kvm_child.py"), "create"],
-        cwd=tmp_path, env={}, capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout.splitlines()[0])["event"] in ("version", "refused")

@@ -108,7 +108,10 @@ def test_environment_folder_input_and_descriptors_are_the_callers(install: Insta
         os.close(write)
     assert call.record is not None
     assert call.env == {
-        b"PATH": os.fsencode(it.path), b"RECORD": os.fsencode(tmp_path / "record"), b"ODD": b"a=b c", b"EMPTY": b""
+        b"PATH": os.fsencode(it.path),
+        b"RECORD": os.fsencode(tmp_path / "record"),
+        b"ODD": b"a=b c",
+        b"EMPTY": b"",
     }
     assert call.record["cwd"] == [os.fsencode(tmp_path / "elsewhere")]
     assert call.record["stdin"] == [b"in\0put"]
@@ -240,7 +243,8 @@ def test_opt_kata_comes_before_the_path(install: Install, tmp_path: Path) -> Non
     it.put(tmp_path / "path/kata-runtime", it.go)
     argv = namespaced(
         f"mount -t tmpfs none /opt; mkdir -p /opt/kata/bin; cp {it.go} /opt/kata/bin/kata-runtime",
-        it.prefix / "bin/toy", "x",
+        it.prefix / "bin/toy",
+        "x",
     )
     env = {"PATH": f"{tmp_path / 'path'}:/usr/bin:/bin:/usr/sbin", "RECORD": str(tmp_path / "record")}
     subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, check=True)

@@ -210,9 +210,7 @@ def test_verify_finds_what_is_gone(install: Install) -> None:
 )
 def test_its_sha256_agrees_at_every_kind_of_length(tmp_path: Path, sizes: tuple[int, int, int]) -> None:
     kernel, image, initrd = (bytes(i * 7 % 251 for i in range(size)) for size in sizes)
-    program = build_wrapper(
-        stage_for(tmp_path / "p"), tmp_path / "cache", kernel=kernel, image=image, initrd=initrd
-    )
+    program = build_wrapper(stage_for(tmp_path / "p"), tmp_path / "cache", kernel=kernel, image=image, initrd=initrd)
     lay_out(tmp_path / "p", program)
     for (_, path, _), content in zip(BUILT, (kernel, image, initrd), strict=True):
         (tmp_path / "p" / path).write_bytes(content)

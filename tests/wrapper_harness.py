@@ -71,9 +71,7 @@ def stage_for(
     return WrapperStage(name, "toy", str(prefix), kata, tuple(configs), image=True, initrd=True)
 
 
-def lay_out(
-    tree: Path, program: Path, *, name: str = "toy", configs: Sequence[RuntimeConfig] = (GO, RUST)
-) -> None:
+def lay_out(tree: Path, program: Path, *, name: str = "toy", configs: Sequence[RuntimeConfig] = (GO, RUST)) -> None:
     """Install a set below ``tree``, as it comes out of a build."""
     share = tree / "share/kata-containers"
     share.mkdir(parents=True)

@@ -59,9 +59,7 @@ def _put(memory: bytearray, at: int, content: bytes) -> None:
 
 def _gdt() -> bytes:
     """Null, 64-bit code, data, and a busy 64-bit TSS (two entries)."""
-    return struct.pack(
-        "<5Q", 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0x00008B0000000067 | TSS << 16, 0
-    )
+    return struct.pack("<5Q", 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0x00008B0000000067 | TSS << 16, 0)
 
 
 def _gate(handler: int) -> bytes:

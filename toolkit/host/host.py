@@ -1,0 +1,160 @@
+"""What can be read of a host, below a root folder: the real one, or a tree that a test laid out.
+
+Reading is all that happens: no module is loaded, no daemon started, no device but ``/dev/kvm`` opened.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from .. import run
+from ..errors import ToolError
+from .kvm_guest import KvmVerdict, kvm_usable
+
+TOOL_SECONDS = 1.0  # for one program to say its version
+ALL_TOOLS_SECONDS = 1.2  # for all of them: the whole check is over in 1.5 s
+_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of linux/proc_ns.h
+_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
+
+LOADED, BUILTIN, AVAILABLE, MISSING, UNKNOWN = "loaded", "built in", "not loaded", "missing", "not to be seen"
+"""Where a kernel module is; UNKNOWN: the kernel's lists are not installed here (a container, a custom kernel)."""
+
+
+@dataclass
+class Host:
+    """One host. ``machine`` is as ``uname -m`` says it; ``kvm`` tries KVM, and can be replaced with the root."""
+
+    root: Path = Path("/")
+    machine: str = field(default_factory=platform.machine)
+    kvm: Callable[[], KvmVerdict] = kvm_usable
+    measurements: dict[str, float | str | bool] = field(default_factory=dict)
+    _tools_used: float = 0.0
+
+    def at(self, name: str) -> Path:
+        """Where a file of the host lies for us."""
+        return self.root / name.lstrip("/")
+
+    def text(self, name: str) -> str | None:
+        """A file's text without the last newline; None when it cannot be read."""
+        try:
+            return self.at(name).read_text(encoding="utf-8", errors="replace").rstrip("\n\0")
+        except OSError:
+            return None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file; one that may not be looked at counts as none."""
+        try:
+            return self.at(name).exists()
+        except OSError:
+            return False
+
+    def may_use(self, device: str) -> bool:
+        """Whether we may read and write a device, found out without opening it (that could load a module)."""
+        return os.access(self.at(device), os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+    def which(self, tool: str, *more_folders: str) -> str | None:
+        """A program's path on the host: from PATH (only on the real root), the usual folders, and others given."""
+        path = os.environ.get("PATH", "").split(":") if self.root == Path("/") else []
+        for folder in (*path, *_FOLDERS, *more_folders):
+            name = f"{folder}/{tool}"
+            # Before is_file(), which raises for folders that we may not enter.
+            if folder.startswith("/") and os.access(self.at(name), os.X_OK) and self.at(name).is_file():
+                return name
+        return None
+
+    def output(self, program: str, *arguments: str) -> str | None:
+        """What a program prints; None when it does not end in time, with success."""
+        patience = min(TOOL_SECONDS, ALL_TOOLS_SECONDS - self._tools_used)
+        if patience <= 0:
+            return None
+        start = time.monotonic()
+        try:
+            result = run.run([str(self.at(program)), *arguments], check=False, timeout=patience)
+        except ToolError:
+            return None
+        finally:
+            self._tools_used += time.monotonic() - start
+        return result.output if result.status == 0 else None
+
+    @cached_property
+    def processors(self) -> tuple[dict[str, str], ...]:
+        """The blocks of /proc/cpuinfo, one a processor."""
+        blocks = (self.text("/proc/cpuinfo") or "").split("\n\n")
+        fields = ([line.partition(":") for line in block.splitlines() if ":" in line] for block in blocks)
+        return tuple({key.strip(): value.strip() for key, _, value in block} for block in fields if block)
+
+    @cached_property
+    def cpu_flags(self) -> frozenset[str]:
+        """The flags that every processor has. (arm64 calls them Features, s390x features.)"""
+        words = [
+            frozenset(block[name].split())
+            for block in self.processors
+            for name in ("flags", "Features", "features")
+            if name in block
+        ]
+        return frozenset.intersection(*words) if words else frozenset()
+
+    @cached_property
+    def kernel_release(self) -> str:
+        """As ``uname -r`` says it; empty when /proc is missing."""
+        return self.text("/proc/sys/kernel/osrelease") or ""
+
+    def module(self, name: str) -> str:
+        """Where a kernel module is: one of LOADED, BUILTIN, AVAILABLE, MISSING, UNKNOWN.
+
+        A built-in module need not have an entry in /sys/module, so that folder alone does not tell.
+        """
+        if self.exists(f"/sys/module/{name}"):
+            return LOADED
+        return self._modules.get(name, MISSING) if self._modules else UNKNOWN
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """Name → BUILTIN or AVAILABLE, from the kernel's own lists; empty where they are not installed."""
+        states: dict[str, str] = {}
+        for file, state in (("modules.dep", AVAILABLE), ("modules.builtin", BUILTIN)):
+            for line in (self.text(f"/lib/modules/{self.kernel_release}/{file}") or "").splitlines():
+                # kernel/arch/x86/kvm/kvm-amd.ko.xz: … is the module kvm_amd
+                stem = line.partition(":")[0].rpartition("/")[2].partition(".")[0]
+                states[stem.replace("-", "_")] = state
+        return states
+
+    @cached_property
+    def in_container(self) -> bool:
+        """Whether we are in a container, as its manager marks it; devices must then be passed in.
+
+        A VM whose file system was a container's image still carries the mark, but has the first PID namespace.
+        """
+        try:
+            if str(self.at("/proc/self/ns/pid").readlink()) == _FIRST_PID_NAMESPACE:
+                return False
+        except OSError:
+            pass  # no /proc: only the marks are left
+        return any(self.exists(mark) for mark in _CONTAINER_MARKS)
+
+    @cached_property
+    def is_vm(self) -> bool:
+        """Whether a hypervisor runs below us. Only x86 says it in its flags."""
+        return "hypervisor" in self.cpu_flags
+
+    @cached_property
+    def vendor(self) -> str:
+        """Who made the machine, or the hypervisor that plays one: the DMI strings, empty where there are none."""
+        names = (self.text(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name"))
+        return " ".join(name for name in names if name)
+
+    @cached_property
+    def kvm_verdict(self) -> KvmVerdict:
+        """KVM tried, once."""
+        start = time.monotonic()
+        verdict = self.kvm()
+        self.measurements["kvm_probe_ms"] = round((time.monotonic() - start) * 1000, 1)
+        return verdict
