@@ -6,7 +6,7 @@ The shape is shared by every command that checks something: ``{"ok", "checks", "
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -71,9 +71,3 @@ class Report:
             for name, v in self.verdicts.items()
         ]
         return {"ok": self.ok, "checks": checks, "measurements": self.measurements}
-
-
-def run_all(table: Iterable[Check[E]], evidence: E) -> Iterator[tuple[Check[E], Verdict]]:
-    """Run each check in order, and say how it went as soon as it is known."""
-    for check in table:
-        yield check, check.verdict(evidence)

@@ -1,0 +1,105 @@
+"""What ``boot`` does once its arguments are known: boots the set, runs, shows, powers off."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..errors import InputError, relative
+from ..vm.built_set import MANIFEST, BuiltSet
+from ..vm.session import Options, PowerOff, Session
+
+
+@dataclass
+class Notes:
+    """What a person should know about a choice made for them: on stderr at once, or kept for the JSON document."""
+
+    as_json: bool
+    kept: list[str] = field(default_factory=list)
+
+    def __call__(self, text: str) -> None:
+        self.kept.append(text)
+        if not self.as_json:
+            sys.stderr.write(f"note: {text}\n")
+
+
+def boot_guest(
+    target: Path, options: Options, command: list[str], *, console: bool, debug_shell: bool, as_json: bool
+) -> int:
+    """Boot, do what was asked, and end the guest; the exit status. Raises InputError, ToolError, CheckError."""
+    built = find_set(target)
+    note = Notes(as_json)
+    with Session.boot(
+        built.bootable(), options, note=note, sink=_to_stderr if console else None
+    ) as session:
+        if debug_shell:
+            return _shell(session)
+        if command and not as_json:
+            return session.run_attached(command, stdin=0, stdout=1, stderr=2)
+        document = _document(session, note)
+        if command:
+            done = session.run(command, stdin=b"" if sys.stdin.isatty() else sys.stdin.buffer.read())
+            document |= {
+                "exit_code": done.status,
+                "stdout": done.stdout.decode(errors="replace"),
+                "stderr": done.stderr.decode(errors="replace"),
+            }
+        end = session.power_off()
+    if as_json:
+        typer.echo(json.dumps({**document, "power_off": asdict(end)}, indent=2))
+    else:
+        _print_summary(built, document, end)
+    return int(document.get("exit_code") or 0)
+
+
+def find_set(target: Path) -> BuiltSet:
+    """The built set that a folder is, or that a spec was built into. Raises InputError."""
+    if target.is_dir() or not target.exists():
+        return BuiltSet.load(target)
+    from ..spec.load import load_spec
+
+    folder = Path("out") / load_spec(target).name
+    if not (folder / MANIFEST).is_file():
+        raise InputError(
+            f"{relative(target)} has not been built: there is no {folder}/{MANIFEST}",
+            hint=f"kata-toolkit build {relative(target)}",
+        )
+    return BuiltSet.load(folder)
+
+
+def _document(session: Session, note: Notes) -> dict[str, Any]:
+    return {
+        "accel": session.accel,
+        "seconds_to_agent": round(session.seconds_to_agent, 3),
+        "cmdline": session.cmdline,
+        "agent": session.describe(),
+        "notes": note.kept,
+    }
+
+
+def _print_summary(built: BuiltSet, document: dict[str, Any], end: PowerOff) -> None:
+    agent = document["agent"]
+    typer.echo(f"{built.name}: booted, the agent answered after {document['seconds_to_agent']:.2f} s "
+               f"({document['accel']})")
+    typer.echo(f"agent      {agent['agent_version']}, API {agent['grpc_version']}")
+    typer.echo(f"power-off  {'clean' if end.clean else 'NOT clean'}: {end.detail}")
+
+
+def _shell(session: Session) -> int:
+    from ..vm.terminal import attach
+
+    if sys.stdin.isatty():
+        sys.stderr.write("a shell in the guest; Ctrl-] leaves it\n")
+    with session.debug_console() as end:
+        attach(end, 0, 1)
+    return 0
+
+
+def _to_stderr(data: bytes) -> None:
+    os.write(2, data)

@@ -1,0 +1,97 @@
+"""The figures of a boot: counted in guest instructions, so that they mean the same on every host.
+
+Under ``-icount shift=0,sleep=off`` QEMU's virtual clock advances one nanosecond an instruction, and the TSC one tick:
+the figures repeat to a few parts in 100,000 whatever else the host does. They are instructions, not time.
+
+| figure | what |
+|---|---|
+| K | CLOCK_MONOTONIC at the agent's ``main()``: the kernel's own part |
+| T | the TSC there, counted from reset, firmware included |
+| R | the TSC when the agent answered its first health check |
+| C | the TSC when a container's first process wrote its first byte |
+| O | guest memory overhead: configured memory minus MemAvailable at R |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from ..errors import CheckError
+from .agent_client import AgentClient
+from .built_set import Guest
+from .session import MEASURE_PARAMS, Options, Session
+
+MEMORY_MIB = 256
+_TIMEOUT_SECONDS = 180.0  # counting instructions makes a boot four to five times longer
+_MAXMEMORY_MIB = 1024  # a fixed amount: the room for hot-plug must not depend on the host's memory
+
+MAIN_TSC = "kata_toolkit_main_tsc"
+MAIN_NS = "kata_toolkit_main_monotonic_ns"
+CHECK_TSC = "kata_toolkit_first_check_tsc"
+CHECK_AVAILABLE_KIB = "kata_toolkit_first_check_mem_available_kib"
+OUTPUT_TSC = "kata_toolkit_first_output_tsc"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """K, T, R, C in millions of instructions, O in MiB; None where the agent does not tell."""
+
+    kernel_minstr: float | None = None  # K
+    boot_minstr: float | None = None  # T
+    check_minstr: float | None = None  # R
+    output_minstr: float | None = None  # C
+    guest_overhead_mib: float | None = None  # O
+
+    def as_json(self) -> dict[str, float]:
+        """The figures that are known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def measure(guest: Guest, *, container: bool = True) -> Figures:
+    """Boot a guest once under instruction counting, and read its figures. TCG, 1 CPU, 256 MiB.
+
+    ``container``: also start one, for C. Raises what `Session.boot` raises; CheckError when the container fails.
+    """
+    fixed = replace(guest, maxvcpus=1, vcpus=1, maxmemory_mib=_MAXMEMORY_MIB)
+    options = Options(
+        accel="tcg",
+        memory_mib=MEMORY_MIB,
+        vcpus=1,
+        timeout_seconds=_TIMEOUT_SECONDS,
+        kernel_params=MEASURE_PARAMS,
+        icount=True,
+    )
+    with Session.boot(fixed, options, note=_nothing) as session:
+        if container:
+            first_output(session.agent)
+        return figures(session.agent.metrics(), MEMORY_MIB)
+
+
+def first_output(agent: AgentClient) -> None:
+    """Run the container whose first byte of output counts for C. Raises CheckError when it does not come."""
+    agent.create_sandbox()
+    done = agent.run_container(["/bin/echo", "ready"])
+    if done.stdout != b"ready\n" or done.status != 0:
+        raise CheckError(f"the container's output was {done.stdout!r}, its exit code {done.status}")
+
+
+def figures(gauges: Mapping[str, float], memory_mib: int) -> Figures:
+    """The figures from an agent's gauges."""
+
+    def millions(name: str) -> float | None:
+        value = gauges.get(name)
+        return round(value / 1e6, 3) if value else None
+
+    available = gauges.get(CHECK_AVAILABLE_KIB)
+    return Figures(
+        kernel_minstr=millions(MAIN_NS),
+        boot_minstr=millions(MAIN_TSC),
+        check_minstr=millions(CHECK_TSC),
+        output_minstr=millions(OUTPUT_TSC),
+        guest_overhead_mib=round(memory_mib - available / 1024, 2) if available else None,
+    )
+
+
+def _nothing(note: str) -> None:
+    """Measuring uses TCG by definition: there is no choice to tell of."""

@@ -1,0 +1,223 @@
+"""A guest that is up and whose agent answers: boot, use, power off.
+
+The way there may fail in several ways; each becomes one clear error (see ``failures.py``), and a KVM that does not
+hold what it promised is replaced by TCG, with a note.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from ..errors import KataToolkitError, ToolError
+from ..kata.cmdline import kernel_cmdline
+from . import accel as accel_module
+from . import failures, qemu, vsock
+from .agent_client import AgentClient, AgentError, AgentSilent
+from .built_set import Guest
+from .vmm import Vmm
+
+DEFAULT_TIMEOUT_SECONDS = 60.0
+_POWER_OFF_SECONDS = 15.0
+
+# Under TCG the calibration of the APIC timer costs about 216 million instructions that no real host spends; for
+# measuring only.
+MEASURE_PARAMS = ("quiet", "noapictimer", "hpet=disable")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to boot. None: as the set says. ``timeout_seconds`` is from QEMU's start to the agent's answer.
+
+    ``channel``: how the agent is reached: serial (virtio-serial, works everywhere), vsock, or auto (vsock only for
+    an agent that knows nothing else). ``verbose``: the runtime's ``enable_debug``, the kernel's messages shown.
+    """
+
+    accel: str = "auto"
+    rootfs_driver: str = "nvdimm"
+    memory_mib: int | None = None
+    vcpus: int | None = None
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    channel: str = "auto"
+    debug_console: bool = False
+    verbose: bool = False
+    share: Path | None = None
+    kernel_params: tuple[str, ...] = ()
+    icount: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOff:
+    """How a guest ended: ``clean`` when it switched itself off, QEMU exited 0 and no panic was seen."""
+
+    clean: bool
+    detail: str
+    seconds: float
+
+
+def needs_vsock(guest: Guest) -> bool:
+    """Only vsock leads to this agent: it is not the built-in one, which also serves virtio-serial."""
+    return guest.agent is not None and guest.agent.kind != "builtin"
+
+
+def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = None) -> qemu.Machine:
+    """The machine that the options describe, with the command line that Kata's Go runtime would write."""
+    vcpus = options.vcpus or guest.vcpus
+    agent_params = ("agent.debug_console", "agent.debug_console_vport=1026") if options.debug_console else ()
+    machine = qemu.Machine(
+        guest=guest,
+        cmdline="",
+        accel=accel,
+        rootfs_driver=options.rootfs_driver,
+        memory_mib=options.memory_mib or guest.memory_mib,
+        vcpus=vcpus,
+        guest_cid=cid,
+        share=options.share,
+        icount=options.icount,
+    )
+    cmdline = kernel_cmdline(
+        runtime="go",
+        hypervisor="qemu",
+        arch="x86_64",
+        boot=machine.root,
+        rootfs_type=guest.rootfs_type,
+        maxvcpus=qemu.max_vcpus(guest, vcpus),
+        debug=options.verbose,
+        agent_params=agent_params,
+        kernel_params=(*guest.kernel_params, *options.kernel_params),
+    )
+    return replace(machine, cmdline=cmdline)
+
+
+class Session:
+    """A booted guest. Use as a context manager; leaving it ends the virtual machine."""
+
+    def __init__(self, vmm: Vmm, agent: AgentClient, accel: str, cmdline: str, limit_seconds: float) -> None:
+        self.vmm = vmm
+        self.agent = agent
+        self.accel = accel
+        self.cmdline = cmdline
+        self.seconds_to_agent = time.monotonic() - vmm.started
+        self._limit = limit_seconds
+
+    @classmethod
+    def boot(
+        cls,
+        guest: Guest,
+        options: Options,
+        *,
+        note: Callable[[str], None],
+        sink: Callable[[bytes], None] | None = None,
+    ) -> Session:
+        """Start the guest and wait until its agent answers.
+
+        ``note`` is told about a choice made for the user, ``sink`` gets the console's bytes. Raises InputError for
+        a missing file, ToolError when QEMU or KVM fails, and the CheckErrors of ``failures.py``.
+        """
+        guest.require()
+        plan = accel_module.plan("tcg" if options.icount else options.accel)
+        if plan.note:
+            note(plan.note)
+        for accel in plan.accels:
+            try:
+                return cls._attempt(guest, options, accel, sink)
+            except _KvmFault as fault:
+                if accel == plan.accels[-1]:
+                    raise ToolError(f"KVM does not work for this guest: {fault}",
+                                    hint="--accel tcg boots without it") from fault
+                note(f"KVM failed ({fault}): starting again under TCG, which is slower")
+        raise AssertionError("a plan has at least one accelerator")
+
+    @classmethod
+    def _attempt(cls, guest: Guest, options: Options, accel: str, sink: Callable[[bytes], None] | None) -> Session:
+        use_vsock = options.channel == "vsock" or (options.channel == "auto" and needs_vsock(guest))
+        with contextlib.ExitStack() as undo:
+            cid = undo.enter_context(contextlib.closing(vsock.take_cid())) if use_vsock else None
+            machine = machine_for(guest, options, accel, cid.cid if cid else None)
+            vmm = undo.enter_context(
+                Vmm(
+                    machine,
+                    vhost_vsock=cid.fd if cid else None,
+                    debug_console=options.debug_console,
+                    sink=sink,
+                    silence_seconds=accel_module.SILENCE_SECONDS if accel == "kvm" else None,
+                )
+            )
+            agent = _answering(vmm, accel, options.timeout_seconds, cid.cid if cid else None)
+            session = cls(vmm, agent, accel, machine.cmdline, options.timeout_seconds)
+            undo.pop_all()
+            if cid:
+                cid.close()
+            return session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def lost(self, waiting_for: str) -> KataToolkitError | None:
+        """The error for an agent that fell silent because its guest is gone; None while the guest runs."""
+        if self.vmm.wait(0.3) is None and not self.vmm.console.panic():
+            return None
+        return failures.explain(
+            self.vmm, accel=self.accel, limit_seconds=self._limit, waiting_for=waiting_for
+        )
+
+    def power_off(self, patience: float = _POWER_OFF_SECONDS) -> PowerOff:
+        """Destroy the sandbox and see the guest switch itself off. Never raises for a guest that does not."""
+        begin = time.monotonic()
+        with contextlib.suppress(AgentError, AgentSilent):  # the guest may be off before it can answer
+            self.agent.destroy_sandbox()
+        status = self.vmm.wait(patience)
+        seconds = time.monotonic() - begin
+        panic, reason = self.vmm.console.panic(), self.vmm.signs.shutdown
+        if panic:
+            return PowerOff(False, f"the kernel panicked: {panic}", seconds)
+        if status is None:
+            return PowerOff(False, f"the guest still ran {patience:g} s after DestroySandbox", seconds)
+        if status != 0:
+            return PowerOff(False, str(failures.vmm_failed(self.vmm, status)), seconds)
+        if reason != "guest-shutdown":
+            return PowerOff(False, f"the guest ended by {reason or 'an unknown cause'}, not by powering off", seconds)
+        return PowerOff(True, f"powered off {seconds:.1f} s after DestroySandbox, QEMU exited 0", seconds)
+
+    def close(self) -> None:
+        """End the virtual machine. Safe to call twice."""
+        self.agent.close()
+        self.vmm.close()
+
+
+class _KvmFault(Exception):  # noqa: N818 -- caught in this file
+    """KVM's fault, not the guest's."""
+
+
+def _answering(vmm: Vmm, accel: str, limit: float, cid: int | None) -> AgentClient:
+    """The agent's client once it has answered a health check; otherwise the error that tells why not."""
+    until = vmm.started + limit
+    end = vmm.agent_socket
+    if cid is not None:
+        end = vsock.connect(cid, vsock.AGENT_PORT, until=until, gone=lambda: vmm.status() is not None)
+    if end is not None:
+        client = AgentClient(end)
+        try:
+            # One question, asked at once: it waits in the channel until the agent opens it, so nothing is polled
+            # and the moment of the answer depends on the guest alone.
+            client.check(timeout_seconds=limit)
+        except (AgentError, AgentSilent):
+            client.close()
+        except BaseException:
+            client.close()
+            raise
+        else:
+            return client
+    status = vmm.wait(0.3)
+    if accel == "kvm":
+        fault = accel_module.kvm_fault(vmm.signs, status, vmm.console, vmm.stderr)
+        if fault:
+            raise _KvmFault(fault)
+    raise failures.explain(vmm, accel=accel, limit_seconds=limit, waiting_for="its agent answered")
