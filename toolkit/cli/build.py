@@ -10,7 +10,7 @@ import typer
 
 
 def build(
-    specs: list[Path] = typer.Argument(..., metavar="SPEC…", help="The specs to build."),
+    specs: list[Path] = typer.Argument(..., metavar="SPEC…", readable=False, help="The specs to build."),
     output: Path = typer.Option(None, "--output", "-o", help="Output folder (default: out/NAME)."),
     only: list[str] = typer.Option([], "--only", metavar="STAGE", help="Build this stage and what it needs only."),
     offline: bool = typer.Option(False, "--offline", help="Never use the network; say what is missing."),
@@ -23,13 +23,13 @@ def build(
     """Build a complete guest: kernel, agent, image, runtime configuration and wrapper."""
     from ..build import build_spec
     from ..errors import InputError, KataToolkitError
-    from ..spec.load import load_spec
+    from ..spec.load import load_specs
     from .progress import renderer
     from .summary import print_summary
 
     if output and len(specs) > 1:
         raise InputError("-o names one folder, but there are several specs", hint="leave it out: each goes to out/NAME")
-    loaded = [load_spec(spec) for spec in specs]
+    loaded = load_specs(specs)
     failed: list[KataToolkitError] = []
     for spec in loaded:
         target = output or Path("out") / spec.name

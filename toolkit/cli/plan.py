@@ -9,7 +9,7 @@ import typer
 
 
 def plan(
-    spec: Path = typer.Argument(..., metavar="SPEC", help="The spec to plan."),
+    spec: Path = typer.Argument(..., metavar="SPEC", readable=False, help="The spec to plan."),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
     offline: bool = typer.Option(False, "--offline", help="Plan without the network."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show the commands of cached stages too."),

@@ -1,0 +1,127 @@
+"""Measures what the project promises and writes benchmarks/latest.json: `make bench`.
+
+Everything timed is a ratio of two commands run in turn within this one run, so that a busy machine slows both; guest
+figures count instructions (QEMU's -icount) and are repeatable to four digits. The kernels it needs come from the
+store; the first run builds those that are missing, which takes a while.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+TOOL = str(Path(sys.executable).with_name("kata-toolkit"))
+TWO_COMMANDS = """
+import typer
+app = typer.Typer()
+@app.command()
+def first(number: int = 1) -> None:
+    "One."
+@app.command()
+def second(text: str = "x") -> None:
+    "Two."
+app()
+"""
+GUESTS = ("upstream", "default", "minimal")
+
+
+def seconds(argv: Sequence[str], cwd: Path) -> float:
+    """Wall time of one run of a command, in seconds."""
+    begin = time.perf_counter()
+    subprocess.run(argv, check=True, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def ratio(ours: Sequence[str], theirs: Sequence[str], cwd: Path, runs: int) -> dict[str, Any]:
+    """Run two commands in turn; the medians of both and of the paired ratios."""
+    seconds(ours, cwd), seconds(theirs, cwd)
+    pairs = [(seconds(ours, cwd), seconds(theirs, cwd)) for _ in range(runs)]
+    return {
+        "ours_s": round(median(o for o, _ in pairs), 4),
+        "theirs_s": round(median(t for _, t in pairs), 4),
+        "ratio": round(median(o / t for o, t in pairs), 3),
+        "runs": runs,
+    }
+
+
+def start_up(work: Path, runs: int) -> dict[str, Any]:
+    """The program's own time: a build with nothing to do, and ``--help``."""
+    two = work / "two_commands.py"
+    two.write_text(TWO_COMMANDS)
+    quickstart = [TOOL, "build", "-q", str(ROOT / "examples/quickstart.yaml"), "-o", str(work / "quickstart")]
+    seconds(quickstart, work)
+    imports = [sys.executable, "-c", "import typer, rich, yaml, jsonschema"]
+    return {
+        "build_with_nothing_to_do": {**ratio(quickstart, imports, work, runs), "against": imports[-1], "limit": 2.0},
+        "help": {
+            **ratio([TOOL, "--help"], [sys.executable, str(two), "--help"], work, runs),
+            "against": "a typer program with two commands",
+            "limit": 1.3,
+        },
+    }
+
+
+def guests(work: Path, names: Sequence[str]) -> dict[str, Any]:
+    """K, T, R, C and O of each guest, its sizes, and T and O as ratios to upstream's option set."""
+    from kata_toolkit.vm.built_set import BuiltSet
+    from kata_toolkit.vm.measure import measure
+
+    figures: dict[str, Any] = {}
+    for name in names:
+        target = work / name
+        subprocess.run([TOOL, "build", str(HERE / "specs" / f"{name}.yaml"), "-o", str(target)], check=True)
+        built = BuiltSet.load(target)
+        figures[name] = {**measure(built).as_json(), **sizes(target)}
+    if "upstream" in figures:
+        base = figures["upstream"]
+        for name in names:
+            figures[name]["to_upstream"] = {
+                key: round(figures[name][key] / base[key], 4)
+                for key in ("t_minstr", "k_minstr", "o_mib", "vmlinux_bytes", "vmlinuz_bytes")
+            }
+    return figures
+
+
+def sizes(target: Path) -> dict[str, int]:
+    """Bytes of the kernel's two forms and of the image as it lies on the disk."""
+    share = target / "share/kata-containers"
+    image = next(share.glob("*.img")).stat()
+    return {
+        "vmlinux_bytes": next(share.glob("vmlinux-*")).stat().st_size,
+        "vmlinuz_bytes": next(share.glob("vmlinuz-*")).stat().st_size,
+        "image_bytes": image.st_size,
+        "image_allocated_bytes": image.st_blocks * 512,
+    }
+
+
+def main() -> None:
+    """Parse the command line, measure, write, and print what was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=15, help="timed pairs per ratio")
+    parser.add_argument("--guests", nargs="*", default=list(GUESTS), help="guests to boot")
+    options = parser.parse_args()
+    work = ROOT / "build" / "bench"
+    work.mkdir(parents=True, exist_ok=True)
+    result = {
+        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "python": platform.python_version()},
+        "start_up": start_up(work, options.runs),
+        "guests": guests(work, options.guests),
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    (HERE / "latest.json").write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Which stages a spec becomes, in the order a person would do them. The engine runs them as they are asked for."""
+
+from __future__ import annotations
+
+from .image.layout import default_align_mib
+from .pipeline.stage import Stage
+from .spec.model import BinaryAgent, PrebuiltKernel, Spec
+from .stages.agent import AgentStage
+from .stages.image import ImageStage
+from .stages.initrd import InitrdStage
+from .stages.kernel import KernelStage
+from .stages.kernel_config import KernelConfigStage
+from .stages.kernel_prebuilt import PrebuiltKernelStage
+from .stages.kernel_source import KernelOrigin, KernelSourceStage
+from .stages.rootfs import RootfsStage
+from .stages.runtime_config import RuntimeConfigStage
+from .stages.sources import SourcesStage
+from .stages.wrapper import RuntimeConfig, WrapperStage
+
+
+def stages_of(spec: Spec) -> tuple[Stage, ...]:
+    """Every stage of a spec, from sources to wrapper."""
+    fetched_agent = spec.agent.binary if isinstance(spec.agent, BinaryAgent) and spec.agent.binary.url else None
+    sources = SourcesStage(spec.kernel.source, fetched_agent)
+    return (
+        *([sources] if sources.needed else []),
+        *_kernel(spec),
+        AgentStage(spec.agent, spec.arch),
+        RootfsStage(spec.rootfs),
+        ImageStage(spec.image, spec.image.align_mib or default_align_mib(spec)),
+        *([InitrdStage(spec.initrd)] if spec.initrd.enabled else []),
+        RuntimeConfigStage.of(spec),
+        WrapperStage(
+            spec.wrapper,
+            spec.name,
+            spec.prefix,
+            spec.kata,
+            tuple(RuntimeConfig.of(h.name, dialect) for h in spec.hypervisors for dialect in h.dialects),
+            image="image" in _roots(spec),
+            initrd=spec.initrd.enabled,
+        ),
+    )
+
+
+def outputs_of(spec: Spec) -> tuple[str, ...]:
+    """The stages whose files a whole set consists of; what they need is built on the way."""
+    return ("kernel", *_roots(spec), "runtime_config", "wrapper")
+
+
+def _roots(spec: Spec) -> list[str]:
+    """What the guest can boot from: an image unless every hypervisor takes the initrd."""
+    image = ["image"] if any(h.boot == "image" for h in spec.hypervisors) else []
+    return [*image, *(["initrd"] if spec.initrd.enabled else [])]
+
+
+def _kernel(spec: Spec) -> tuple[Stage, ...]:
+    kernel = spec.kernel
+    if isinstance(kernel.source, PrebuiltKernel):
+        return (PrebuiltKernelStage(kernel.source, spec.arch),)
+    origin = KernelOrigin(kernel.source, kernel.patches)
+    return (
+        KernelSourceStage(origin),
+        KernelConfigStage(origin, kernel.profile, kernel.options, spec.arch),
+        KernelStage(origin, spec.arch),
+    )
