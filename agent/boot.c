@@ -1,0 +1,135 @@
+#include "boot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <net/if.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "container.h"
+#include "log.h"
+#include "util.h"
+
+struct boot_mount {
+    const char *type, *target;
+    unsigned long flags;
+    const char *options;
+};
+
+static const struct boot_mount first_mounts[] = {
+    {"devtmpfs", "/dev", MS_NOSUID, "mode=0755"},
+    {"proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
+    {"sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
+};
+
+static const struct boot_mount later_mounts[] = {
+    {"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5,ptmxmode=0666"},
+    {"tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777"},
+    {"tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755"},
+    {"tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777"},
+};
+
+static void mount_all(const struct boot_mount *mounts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct boot_mount *wanted = &mounts[i];
+        if (mount(wanted->type, wanted->target, wanted->type, wanted->flags, wanted->options) == 0 || errno == EBUSY)
+            continue; /* the kernel may have mounted /dev itself */
+        if (errno == ENOENT && mkdir(wanted->target, 0755) == 0
+            && mount(wanted->type, wanted->target, wanted->type, wanted->flags, wanted->options) == 0)
+            continue; /* an initramfs, or a new folder in a fresh file system */
+        log_line(LOG_WARN, "cannot mount %s on %s: %m", wanted->type, wanted->target);
+    }
+}
+
+/* An initramfs unpacked into rootfs cannot be pivoted away from. A bind mount of it, moved over it, can. */
+static void leave_rootfs(void)
+{
+    struct statfs root;
+    if (statfs("/", &root) < 0 || (root.f_type != RAMFS_MAGIC && root.f_type != TMPFS_MAGIC))
+        return;
+    if (mount("/", "/", NULL, MS_BIND, NULL) < 0 || chdir("/..") < 0 || chroot(".") < 0)
+        log_line(LOG_ERROR, "cannot leave the initramfs' own mount, containers will not start: %m");
+}
+
+static void open_console(void)
+{
+    /* The kernel gives no standard streams when /dev/console was missing; later descriptors must not take 0 to 2. */
+    int fd;
+    do
+        fd = open("/dev/console", O_RDWR | O_NOCTTY);
+    while (fd >= 0 && fd < STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd < STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+void boot_begin(void)
+{
+    leave_rootfs();
+    mount_all(first_mounts, COUNT(first_mounts));
+    open_console();
+}
+
+static void raise_loopback(void)
+{
+    struct ifreq request = {.ifr_name = "lo"};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return; /* a kernel without IPv4 */
+    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0) {
+        request.ifr_flags |= IFF_UP | IFF_RUNNING;
+        if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+            log_line(LOG_WARN, "cannot bring lo up: %m");
+    }
+    close(fd);
+}
+
+void boot_finish(void)
+{
+    static bool done;
+    if (done || getpid() != 1)
+        return;
+    done = true;
+    mount_all(later_mounts, COUNT(later_mounts));
+    cgroup_boot();
+    raise_loopback();
+}
+
+static _Noreturn void end(int how)
+{
+    containers_destroy();
+    if (getpid() != 1)
+        _exit(0);
+    kill(-1, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {
+    }
+    sync();
+    reboot(how);
+    log_line(LOG_CRITICAL, "cannot end the guest: %m");
+    _exit(1);
+}
+
+void boot_power_off(void)
+{
+    end(RB_POWER_OFF);
+}
+
+void boot_restart(void)
+{
+    end(RB_AUTOBOOT);
+}

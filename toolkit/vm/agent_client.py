@@ -1,0 +1,332 @@
+"""The agent of a booted guest, as a host uses it: ask, make containers, run programs in them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import agent_pb2 as pb
+from .oci import Process, container_spec
+from .ttrpc import AgentError, AgentGone, AgentSilent, Connection, Pending
+
+__all__ = [
+    "AgentClient", "AgentError", "AgentGone", "AgentSilent", "Container", "Finished", "GuestDetails", "Running",
+    "Version",
+]  # fmt: skip
+
+CHECK_SECONDS = 30.0
+CALL_SECONDS = 60.0  # as the Go runtime waits
+_READ_BYTES = 65536
+_WRITE_BYTES = 1 << 20
+
+Sink = Callable[[bytes], object]
+Stdin = bytes | int | None
+"""What a program reads: bytes, a file descriptor that is read to its end, or nothing at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What the agent says of itself."""
+
+    grpc_version: str
+    agent_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDetails:
+    """What the guest can do. ``memory_block`` in bytes; 0 when memory cannot be plugged in."""
+
+    agent_version: str
+    init_daemon: bool
+    supports_seccomp: bool
+    device_handlers: tuple[str, ...]
+    storage_handlers: tuple[str, ...]
+    memory_block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program's end: its exit code (128 + n when signal n killed it), and its output unless it went elsewhere."""
+
+    status: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+class AgentClient:
+    """Calls to one agent over a connected socket, which it takes over.
+
+    Every method raises AgentError when the agent refuses, AgentSilent when it does not answer in time, and AgentGone
+    when the connection ends.
+    """
+
+    def __init__(self, end: socket.socket, *, serial: bool | None = None) -> None:
+        self._connection = Connection(end, serial=serial)
+        self._names = (f"ct-{os.getpid()}-{number}" for number in itertools.count(1))
+
+    def close(self) -> None:
+        """End the connection. Safe to call twice."""
+        self._connection.close()
+
+    def call(
+        self, method: str, request: Any, response: Any = pb.Empty, timeout_seconds: float | None = CALL_SECONDS
+    ) -> Any:
+        """Call a method of grpc.AgentService; the answer is of the class ``response``."""
+        payload = self._connection.call("grpc.AgentService", method, request.SerializeToString(), timeout_seconds)
+        return response.FromString(payload)
+
+    def begin(self, method: str, request: Any) -> Pending:
+        """Begin a call that may wait long, to be ended with ``finish``."""
+        return self._connection.begin("grpc.AgentService", method, request.SerializeToString())
+
+    def finish(self, pending: Pending, response: Any, timeout_seconds: float | None = None) -> Any:
+        """Wait for the answer of a call that was begun."""
+        return response.FromString(self._connection.finish(pending, timeout_seconds))
+
+    # ---- the guest ----
+
+    def check(self, timeout_seconds: float = CHECK_SECONDS) -> None:
+        """Ask whether somebody is there; returns when the answer has come."""
+        payload = self._connection.call("grpc.Health", "Check", b"", timeout_seconds)
+        status = pb.HealthCheckResponse.FromString(payload).status
+        if status != pb.HealthCheckResponse.SERVING:
+            raise AgentError("grpc.Health/Check", 14, f"the agent answers, but does not serve (status {status})")
+
+    def version(self, timeout_seconds: float = CHECK_SECONDS) -> Version:
+        """The versions of the protocol and of the agent."""
+        payload = self._connection.call("grpc.Health", "Version", b"", timeout_seconds)
+        answer = pb.VersionCheckResponse.FromString(payload)
+        return Version(answer.grpc_version, answer.agent_version)
+
+    def guest_details(self) -> GuestDetails:
+        """What the guest can do."""
+        request = pb.GuestDetailsRequest(mem_block_size=True, mem_hotplug_probe=True)
+        answer = self.call("GetGuestDetails", request, pb.GuestDetailsResponse)
+        details = answer.agent_details
+        return GuestDetails(
+            details.version,
+            details.init_daemon,
+            details.supports_seccomp,
+            tuple(details.device_handlers),
+            tuple(details.storage_handlers),
+            answer.mem_block_size_bytes,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """The agent's metrics: name (with labels, if any, as written) → value."""
+        text = self.call("GetMetrics", pb.GetMetricsRequest(), pb.Metrics).metrics
+        return dict(_gauges(text))
+
+    def create_sandbox(
+        self, *, hostname: str = "", dns: Sequence[str] = (), storages: Sequence[Any] = (), share_pids: bool = False
+    ) -> None:
+        """Make the sandbox that containers live in; there is one in a guest."""
+        request = pb.CreateSandboxRequest(
+            hostname=hostname, dns=dns, storages=storages, sandbox_pidns=share_pids, sandbox_id="sandbox"
+        )
+        self.call("CreateSandbox", request)
+
+    def destroy_sandbox(self) -> None:
+        """End the sandbox; a guest whose init is the agent powers off."""
+        self.call("DestroySandbox", pb.DestroySandboxRequest())
+
+    def set_time(self, seconds: int, microseconds: int = 0) -> None:
+        """Set the guest's clock, in seconds since the epoch."""
+        self.call("SetGuestDateTime", pb.SetGuestDateTimeRequest(sec=seconds, usec=microseconds))
+
+    def reseed(self, data: bytes) -> None:
+        """Mix data into the guest's random state."""
+        self.call("ReseedRandomDev", pb.ReseedRandomDevRequest(data=data))
+
+    def online(self, cpus: int = 0, *, cpus_only: bool = False) -> None:
+        """Bring plugged CPUs and memory online; waits for ``cpus`` CPUs in all."""
+        self.call("OnlineCPUMem", pb.OnlineCpuMemRequest(wait=True, nb_cpus=cpus, cpu_only=cpus_only))
+
+    # ---- containers ----
+
+    def create_container(self, spec: Any, *, container_id: str = "", storages: Sequence[Any] = ()) -> Container:
+        """Make a container from an OCI specification (see `oci.container_spec`), without starting it."""
+        name = container_id or next(self._names)
+        request = pb.CreateContainerRequest(container_id=name, exec_id=name, oci=spec, storages=storages)
+        self.call("CreateContainer", request)
+        return Container(self, name)
+
+    def run_container(
+        self,
+        args: Sequence[str],
+        *,
+        process: Process | None = None,
+        stdin: Stdin = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        storages: Sequence[Any] = (),
+        started: Callable[[Running], None] | None = None,
+        timeout_seconds: float | None = None,
+        **spec: Any,
+    ) -> Finished:
+        """Run a program in a container of its own, to its end, and remove the container.
+
+        ``process`` tells more about the program than its arguments do, ``spec`` about the container, as
+        `oci.container_spec` takes it (default: the guest's own root, read-only). ``stdout`` and ``stderr`` get the
+        output as it comes; without them it is in the result. ``started`` is called with the running program (to
+        signal it, or to resize its terminal) before anything is waited for.
+        """
+        container = self.create_container(container_spec(process or Process(args), **spec), storages=storages)
+        try:
+            running = container.start()
+            if started:
+                started(running)
+            return running.communicate(stdin, stdout, stderr, timeout_seconds)
+        finally:
+            with contextlib.suppress(AgentError, AgentSilent):
+                container.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container in the guest."""
+
+    agent: AgentClient
+    id: str
+
+    def start(self) -> Running:
+        """Start its own program."""
+        self.agent.call("StartContainer", pb.StartContainerRequest(container_id=self.id))
+        return Running(self.agent, self.id, self.id)
+
+    def execute(self, process: Process, exec_id: str) -> Running:
+        """Run a further program in it."""
+        request = pb.ExecProcessRequest(container_id=self.id, exec_id=exec_id, process=process.message())
+        self.agent.call("ExecProcess", request)
+        return Running(self.agent, self.id, exec_id)
+
+    def kill(self, signum: int = 9) -> None:
+        """Signal it: signal 9 all its processes, others its own program."""
+        self.agent.call("SignalProcess", pb.SignalProcessRequest(container_id=self.id, signal=signum))
+
+    def remove(self, timeout_seconds: int = 0) -> None:
+        """Kill what runs in it and forget it; ``timeout_seconds`` 0 waits as long as it takes."""
+        self.agent.call("RemoveContainer", pb.RemoveContainerRequest(container_id=self.id, timeout=timeout_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A program that runs in a container."""
+
+    agent: AgentClient
+    container_id: str
+    exec_id: str
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """Its exit code, once it has ended; 128 + n when signal n killed it."""
+        request = self._named(pb.WaitProcessRequest)
+        answer = self.agent.call("WaitProcess", request, pb.WaitProcessResponse, timeout_seconds)
+        status: int = answer.status
+        return status
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal."""
+        self.agent.call("SignalProcess", self._named(pb.SignalProcessRequest, signal=signum))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set its terminal's size."""
+        self.agent.call("TtyWinResize", self._named(pb.TtyWinResizeRequest, row=rows, column=columns))
+
+    def read_stdout(self, size: int = _READ_BYTES, timeout_seconds: float | None = None) -> bytes:
+        """Some of its output, as soon as there is any; empty at the end."""
+        return self._read("ReadStdout", size, timeout_seconds)
+
+    def read_stderr(self, size: int = _READ_BYTES, timeout_seconds: float | None = None) -> bytes:
+        """Some of its errors, as soon as there are any; empty at the end."""
+        return self._read("ReadStderr", size, timeout_seconds)
+
+    def write_stdin(self, data: bytes) -> None:
+        """Give it input; returns when it is all on its way to the program."""
+        for start in range(0, len(data), _WRITE_BYTES):
+            piece = data[start : start + _WRITE_BYTES]
+            self.agent.call("WriteStdin", self._named(pb.WriteStreamRequest, data=piece), pb.WriteStreamResponse, None)
+
+    def close_stdin(self) -> None:
+        """Tell it that no more input comes."""
+        self.agent.call("CloseStdin", self._named(pb.CloseStdinRequest))
+
+    def communicate(
+        self,
+        stdin: Stdin = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Finished:
+        """Feed it, take its output until its end, and return that. Sinks are called from threads of their own."""
+        kept_out, kept_err = bytearray(), bytearray()
+        pumps = [
+            _Pump(lambda: self._drain(self.read_stdout, stdout or kept_out.extend)),
+            _Pump(lambda: self._drain(self.read_stderr, stderr or kept_err.extend)),
+        ]
+        feeder = _Pump(lambda: self._feed(stdin))
+        status = self.wait(timeout_seconds)
+        for pump in pumps:
+            pump.join()
+        feeder.leave()
+        return Finished(status, bytes(kept_out), bytes(kept_err))
+
+    def _named(self, kind: Any, **fields: Any) -> Any:
+        return kind(container_id=self.container_id, exec_id=self.exec_id, **fields)
+
+    def _read(self, method: str, size: int, timeout_seconds: float | None) -> bytes:
+        request = self._named(pb.ReadStreamRequest, len=size)
+        data: bytes = self.agent.call(method, request, pb.ReadStreamResponse, timeout_seconds).data
+        return data
+
+    def _drain(self, read: Callable[[], bytes], sink: Sink) -> None:
+        while data := read():
+            sink(data)
+
+    def _feed(self, stdin: Stdin) -> None:
+        # A program that ends, or closes its input, before it has read all of it is no failure of ours.
+        with contextlib.suppress(AgentError):
+            if isinstance(stdin, int):
+                while data := os.read(stdin, _READ_BYTES):
+                    self.write_stdin(data)
+            elif stdin:
+                self.write_stdin(stdin)
+            self.close_stdin()
+
+
+class _Pump:
+    """A thread that carries a stream; what it raised is raised where it is joined."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+        if self._error:
+            raise self._error
+
+    def leave(self) -> None:
+        """Do not wait: it may be reading from a person, who has no reason to type any more."""
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._error = error
+
+
+def _gauges(text: str) -> Iterator[tuple[str, float]]:
+    """The samples of a Prometheus text exposition."""
+    for line in text.splitlines():
+        name, _, value = line.strip().rpartition(" ")
+        if name and not line.startswith("#"):
+            with contextlib.suppress(ValueError):
+                yield name, float(value)
