@@ -1,0 +1,103 @@
+"""What is asked of the kernel: the profile's features and the spec's single options, merged to one value a symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError, Problem, Where
+from ..spec.model import KernelOption
+from .fragments import AllowedMissing, Library, Setting
+from .versions import version_tuple
+
+SPEC = "spec"  # who asks, when the spec itself does
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One symbol's wished-for value; ``value`` as ``.config`` writes it, "n" for off.
+
+    ``asked_by``: the features (or "spec") that want it, ``why`` the reason of the first of them. ``overridden``:
+    features whose wish the spec overrules. ``allowed``: why it may stay unmet, or None.
+    """
+
+    symbol: str
+    value: str
+    why: str
+    where: Where
+    asked_by: tuple[str, ...]
+    overridden: tuple[str, ...] = ()
+    allowed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """All requests, by symbol, and the names of the features behind them."""
+
+    features: tuple[str, ...]
+    requests: tuple[Request, ...]
+
+    def allconfig(self) -> str:
+        """The text for KCONFIG_ALLCONFIG: one line a symbol, sorted."""
+        return "".join(config_line(r.symbol, r.value) for r in self.requests)
+
+
+def config_line(symbol: str, value: str) -> str:
+    """A symbol as ``.config`` writes it, with its newline."""
+    return f"# {symbol} is not set\n" if value == "n" else f"{symbol}={value}\n"
+
+
+def collect(
+    library: Library,
+    profile: str,
+    options: Sequence[KernelOption],
+    *,
+    arch: str,
+    kernel: str,
+    where: Where | None = None,
+) -> Wishes:
+    """Merge a profile's features with single options, for one architecture and kernel version.
+
+    Features that contradict each other are InputErrors; an option of the spec has the last word.
+    """
+    features = library.closure(library.profile(profile, where).features, arch)
+    version = version_tuple(kernel)
+    wanted: dict[str, list[tuple[str, Setting]]] = {}
+    allowed: dict[str, AllowedMissing] = {}
+    for feature in features:
+        for setting in feature.settings:
+            if (not setting.arch or arch in setting.arch) and version in setting.kernel:
+                wanted.setdefault(setting.symbol, []).append((feature.name, setting))
+        for entry in feature.allow_missing:
+            if version in entry.kernel:
+                allowed[entry.symbol] = entry
+    chosen = {option.symbol: option for option in options}
+    _refuse_contradictions({s: w for s, w in wanted.items() if s not in chosen})
+    requests = {s: _from_features(s, w, allowed.get(s)) for s, w in wanted.items() if s not in chosen}
+    for symbol, option in chosen.items():
+        overruled = tuple(name for name, s in wanted.get(symbol, ()) if s.value != option.value)
+        requests[symbol] = Request(symbol, option.value, "asked for by the spec", option.where, (SPEC,), overruled)
+    return Wishes(tuple(f.name for f in features), tuple(requests[s] for s in sorted(requests)))
+
+
+def _from_features(symbol: str, wanted: list[tuple[str, Setting]], allowed: AllowedMissing | None) -> Request:
+    first = wanted[0][1]
+    names = tuple(name for name, _ in wanted)
+    return Request(symbol, first.value, first.why, first.where, names, allowed=allowed.reason if allowed else None)
+
+
+def _refuse_contradictions(wanted: dict[str, list[tuple[str, Setting]]]) -> None:
+    problems = []
+    for symbol, settings in sorted(wanted.items()):
+        first_name, first = settings[0]
+        for name, setting in settings[1:]:
+            if setting.value != first.value:
+                problems.append(
+                    Problem(
+                        f'{symbol}: the feature "{name}" wants {setting.value}, but "{first_name}" wants {first.value}',
+                        setting.where,
+                        f"the other request is at {first.where}; kernel.options in the spec has the last word",
+                    )
+                )
+    if problems:
+        raise InputError.many(problems)

@@ -1,0 +1,211 @@
+"""The unpacked kernel source: 1.7 GB of scratch in the cache, made again whenever it is gone or was touched.
+
+CACHE/scratch/kernel-source-ID/      the tree, patched
+CACHE/scratch/kernel-source-ID.json  written last: what the tree looked like when it was whole
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from . import run
+from .archive import DEB_MAGIC, command_output, magic_of, unpack
+from .errors import InputError, ToolError
+from .pipeline.files import read_json, write_atomically
+
+_CHUNK = 1 << 20
+_VERSION_FIELDS = ("VERSION", "PATCHLEVEL", "SUBLEVEL", "EXTRAVERSION")
+# What an in-tree build leaves; make refuses to build elsewhere from such a tree.
+_BUILT_IN = (".config", "include/config", "include/generated")
+
+OnFile = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTree:
+    """A source tree to build from. ``identity``: the sha256 of its archive (the tarball itself) or of its content."""
+
+    path: Path
+    version: str
+    identity: str
+    _fingerprint: str
+
+    def require_unchanged(self) -> None:
+        """Raises ToolError when somebody changed a file of the tree since we looked."""
+        if _fingerprint(self.path) != self._fingerprint:
+            raise ToolError(f"the kernel source in {self.path} changed while it was used", hint="build again")
+
+
+def from_archive(
+    archive: Path, digest: str, patches: Sequence[tuple[Path, str]], cache: Path, on_file: OnFile
+) -> KernelTree:
+    """The tree of a .deb or a tarball, patched; unpacked only when it is not there yet, or no longer whole.
+
+    ``digest``: the archive's sha256; ``patches``: each with its sha256. Raises InputError for a damaged archive or
+    a patch that does not apply.
+    """
+    key = hashlib.sha256(json.dumps([digest, [d for _, d in patches]]).encode()).hexdigest()[:32]
+    folder = cache / "scratch" / f"kernel-source-{key}"
+    marker = folder.with_suffix(".json")
+    with FileLock(str(cache / "locks" / folder.name)):
+        known = read_json(marker, {})
+        if known and folder.is_dir() and _fingerprint(folder) == known["fingerprint"]:
+            return KernelTree(folder, known["version"], known["identity"], known["fingerprint"])
+        marker.unlink(missing_ok=True)
+        making = cache / "scratch" / f".{folder.name}"  # one an id, under its lock: a killed build's is swept here
+        for old in (making, folder):
+            _remove(old)
+        try:
+            tree, identity = _unpacked(archive, digest, making, on_file)
+            for patch, _ in patches:
+                _apply(patch, tree, making)
+            version = version_of(tree)
+            tree.rename(folder)
+        except OSError as error:
+            raise ToolError(f"cannot unpack the kernel source below {cache}: {error.strerror}") from error
+        finally:
+            _remove(making)
+        made = KernelTree(folder, version, identity, _fingerprint(folder))
+        facts = {"version": version, "identity": identity, "fingerprint": made._fingerprint}
+        write_atomically(marker, json.dumps(facts).encode())
+        return made
+
+
+def from_folder(path: Path, cache: Path) -> KernelTree:
+    """A tree of the user's own; it is never written to. Raises InputError when it is none, or is not clean."""
+    version = version_of(path)
+    for leftover in _BUILT_IN:
+        if (path / leftover).exists():
+            raise InputError(
+                f"{path} has been built in ({leftover} is there), so nothing can be built from it elsewhere",
+                hint=f"make -C {path} mrproper",
+            )
+    fingerprint = _fingerprint(path)
+    memo = cache / "kernel-trees" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]}.json"
+    known = read_json(memo, {})
+    if known.get("fingerprint") != fingerprint:
+        known = {"fingerprint": fingerprint, "content": _content(path)}
+        write_atomically(memo, json.dumps(known).encode())
+    return KernelTree(path, version, known["content"], fingerprint)
+
+
+def version_of(tree: Path) -> str:
+    """The version that a tree's Makefile states, e.g. "6.12.117". Raises InputError when it states none."""
+    try:
+        text = (tree / "Makefile").read_text(errors="replace")
+    except OSError as error:
+        raise InputError(f"{tree} is not a kernel source tree: it has no Makefile") from error
+    found = {name: re.search(rf"^{name} *= *(\S*) *$", text, re.MULTILINE) for name in _VERSION_FIELDS}
+    parts = [m.group(1) if m else "" for m in found.values()]
+    if not parts[0].isdigit() or not parts[1].isdigit():
+        raise InputError(f"{tree} is not a kernel source tree: its Makefile states no version")
+    return ".".join(p for p in parts[:3] if p) + parts[3]
+
+
+def _unpacked(archive: Path, digest: str, making: Path, on_file: OnFile) -> tuple[Path, str]:
+    """Unpack below ``making``: the tree's root, and the digest of the tarball proper."""
+    name = "the kernel source"
+    making.mkdir()
+    if magic_of(archive).startswith(DEB_MAGIC):
+        archive, digest = _tarball_of_package(archive, making / "source.tar")
+    unpack(archive, making / "tree", name, on_file)
+    root = making / "tree"
+    inside = list(root.iterdir())
+    if len(inside) == 1 and inside[0].is_dir():
+        root = inside[0]
+    if not (root / "Kconfig").is_file():
+        raise InputError(f"{name} holds no kernel: there is no Kconfig at its top")
+    return root, digest
+
+
+def _tarball_of_package(package: Path, target: Path) -> tuple[Path, str]:
+    """Copy usr/src/linux-source-*.tar.* out of a .deb; its path and sha256."""
+    name = "the kernel source package"
+    hasher = hashlib.sha256()
+    with command_output(("dpkg-deb", "--fsys-tarfile", str(package)), name) as stream:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
+            for member in tar:
+                if re.fullmatch(r"(\./)?usr/src/linux-source-[\d.]+\.tar\.\w+", member.name) and member.isreg():
+                    source = tar.extractfile(member)
+                    assert source is not None  # noqa: S101 -- isreg() was asked
+                    with target.open("wb") as out:
+                        while block := source.read(_CHUNK):
+                            hasher.update(block)
+                            out.write(block)
+        while stream.read(_CHUNK):
+            pass  # dpkg-deb must be able to end well
+    if not target.exists():
+        raise InputError(f"{name} has no usr/src/linux-source-*.tar", hint="is it a linux-source package?")
+    return target, hasher.hexdigest()
+
+
+def _apply(patch: Path, tree: Path, making: Path) -> None:
+    rejects = making / "rejects"
+    argv = [
+        "patch",
+        "-p1",
+        "-N",
+        "-r",
+        str(rejects),
+        "--no-backup-if-mismatch",
+        "-d",
+        str(tree),
+        "-i",
+        str(patch.absolute()),
+    ]
+    result = run.run(argv, check=False)
+    if result.status == 0:
+        return
+    hunk = rejects.read_text(errors="replace") if rejects.exists() else ""
+    told = "\n".join(f"  {line}" for line in [*result.output.splitlines(), *hunk.splitlines()[:60]])
+    raise InputError(f"the patch {patch} does not apply:\n{told}", hint="patches are applied in order, with patch -p1")
+
+
+def _fingerprint(tree: Path) -> str:
+    """A digest of every file's path, size and times: cheap, and changed by any edit."""
+    hasher = hashlib.sha256()
+    for path, entry in _walk(str(tree), ""):
+        info = entry.stat(follow_symlinks=False)
+        hasher.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\0{info.st_ino}\n".encode(errors="surrogateescape"))
+    return hasher.hexdigest()
+
+
+def _content(tree: Path) -> str:
+    """A digest of every file's path, bytes and executable bit, and of every link."""
+    hasher = hashlib.sha256()
+    for path, entry in _walk(str(tree), ""):
+        if entry.is_symlink():
+            what = f"link {Path(entry.path).readlink()}"
+        else:
+            with open(entry.path, "rb") as stream:  # noqa: PTH123 -- 90,000 Path objects cost a second
+                what = hashlib.file_digest(stream, "sha256").hexdigest()
+            what += " x" if entry.stat().st_mode & 0o100 else ""
+        hasher.update(f"{path}\0{what}\n".encode(errors="surrogateescape"))
+    return hasher.hexdigest()
+
+
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files and links below a folder in a fixed order, without version control's own."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda e: e.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if prefix or entry.name != ".git":
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,136 @@
+"""The guest kernel: compiled out of tree, with the same bytes whenever, wherever and by whomever it is built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from .. import kbuild
+from ..errors import ToolError
+from ..pipeline.files import read_json, write_atomically
+from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from .kernel_source import KernelOrigin
+
+_COMPILED = re.compile(r"^\s+(?:CC|AS)\s+(\S+)$")  # what make prints for each object of the kernel
+# How bzImage is packed decides which tool's bytes are in it.
+_COMPRESSORS = {"GZIP": "gzip", "ZSTD": "zstd", "XZ": "xz", "LZ4": "lz4", "BZIP2": "bzip2", "LZMA": "xz", "LZO": "lzop"}
+# What make's output says when a header is missing, and the Debian package that has it.
+_HEADERS = {
+    "gelf.h": "libelf-dev",
+    "libelf": "libelf-dev",
+    "openssl/": "libssl-dev",
+    "libcrypto": "libssl-dev",
+    "Python.h": "python3-dev",
+}
+
+
+@dataclass(frozen=True)
+class KernelStage(Stage):
+    """Output: ``vmlinux`` (stripped; what QEMU boots), ``vmlinuz``, ``config``, ``System.map``, ``release``."""
+
+    name: ClassVar[str] = "kernel"
+    title: ClassVar[str] = "guest kernel"
+
+    origin: KernelOrigin
+    arch: str
+
+    def plan(self, inputs: Inputs) -> Recipe:
+        """Raises NotBuiltYet before source and configuration are known, ToolError for a compiler that is missing."""
+        arch = kbuild.arch_of(self.arch)
+        config = inputs.path("kernel_config", "config").read_text()
+        tools = {tool: inputs.tool(tool, "--version") for tool in ("bc", "gzip", *_compressor(config))}
+        return Recipe(
+            commands=[
+                kbuild.make(arch, "-j@jobs@", "vmlinux", arch.target),
+                kbuild.make(arch, "-s", "kernelrelease"),
+                Command("strip", "--strip-all", "-o", "@out@/vmlinux", "@build@/vmlinux"),
+            ],
+            options={"arch": self.arch},
+            inputs={
+                "kernel_config/config": inputs.digest("kernel_config", "config"),
+                "kernel_source/source.json": inputs.digest("kernel_source", "source.json"),
+            },
+            tools={**kbuild.toolchain(inputs), **tools},
+        )
+
+    def run(self, work: Work) -> None:
+        arch = kbuild.arch_of(self.arch)
+        compile_, release, strip = work.recipe.commands
+        config = work.inputs.path("kernel_config", "config").read_bytes()
+        tree = self.origin.tree(work)
+        cache = work.inputs.cache
+        name = f"kernel-build-{_key(work.recipe, tree.path)}"
+        with kbuild.build_folder(cache, name) as (build, kept):
+            places = kbuild.places(tree.path, build, cache)
+            if not kept or (build / ".config").read_bytes() != config:
+                (build / ".config").write_bytes(config)
+            with _Objects(work, name, kept) as objects:
+                _explained(lambda: work.run(compile_, on_line=objects.line, **places))
+            if (build / ".config").read_bytes() != config:
+                raise ToolError(
+                    "the kernel's conf changed the configuration that it had resolved itself",
+                    hint="did the compiler change while the build ran? build again",
+                )
+            tree.require_unchanged()
+            work.run(strip, **places)
+            shutil.copyfile(build / arch.image, work.out / "vmlinuz")
+            shutil.copyfile(build / "System.map", work.out / "System.map")
+            version = work.run(release, **places).output.splitlines()[-1]
+        (work.out / "config").write_bytes(config)
+        (work.out / "release").write_text(version + "\n")
+        (work.out / "vmlinux").chmod(0o644)
+
+
+def _compressor(config: str) -> list[str]:
+    return [tool for name, tool in _COMPRESSORS.items() if f"\nCONFIG_KERNEL_{name}=y\n" in config and tool != "gzip"]
+
+
+def _key(recipe: Recipe, tree: Path) -> str:
+    """One build folder for each source and toolchain; the options may change, kbuild recompiles what they touch."""
+    return hashlib.sha256(json.dumps([str(tree), dict(recipe.tools)]).encode()).hexdigest()[:32]
+
+
+def _explained(compile_: Callable[[], object]) -> None:
+    """Run make; where a missing header made it fail, say which package has it."""
+    try:
+        compile_()
+    except ToolError as error:
+        for sign, package in _HEADERS.items():
+            if sign in str(error):
+                raise ToolError(str(error.problems[0].message), hint=f"apt-get install {package}") from error
+        raise
+
+
+class _Objects:
+    """Counts the objects compiled; the number a whole build of this source took is remembered for the next."""
+
+    def __init__(self, work: Work, name: str, kept: bool) -> None:
+        self._work, self._kept = work, kept
+        self._memo = work.inputs.cache / "kernel-objects.json"
+        self._name = name
+        known = read_json(self._memo, {})
+        self._total = 0 if kept else int(known.get(name, 0))
+        self._done = 0
+
+    def line(self, text: str) -> None:
+        """One line of make's output."""
+        match = _COMPILED.match(text)
+        if match:
+            self._done += 1
+            self._work.progress(
+                self._done, max(self._total, self._done) if self._total else 0, "objects", match.group(1)
+            )
+
+    def __enter__(self) -> _Objects:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and not self._kept:
+            known = read_json(self._memo, {})
+            write_atomically(self._memo, json.dumps({**known, self._name: self._done}, sort_keys=True).encode())

@@ -1,0 +1,108 @@
+"""The kernel's .config: the profile's features and the spec's options, resolved by the kernel's own conf."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from .. import kbuild, resources
+from ..kconfig.fragments import load_library
+from ..kconfig.requests import Wishes, collect
+from ..kconfig.resolve import check, report
+from ..pipeline.files import read_json, write_atomically
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..spec.model import KernelOption
+from .kernel_source import KernelOrigin
+
+
+@dataclass(frozen=True)
+class KernelConfigStage(Stage):
+    """Output: ``config`` (the .config, on which the kernel depends) and ``kernel-config.json`` (who asked, and why).
+
+    They are two files so that a reworded reason never compiles anything.
+    """
+
+    name: ClassVar[str] = "kernel_config"
+    title: ClassVar[str] = "kernel configuration"
+    modules: ClassVar[tuple[str, ...]] = ("kconfig/requests.py", "kconfig/config.py", "kconfig/resolve.py")
+
+    origin: KernelOrigin
+    profile: str
+    options: tuple[KernelOption, ...]
+    arch: str
+
+    def plan(self, inputs: Inputs) -> Recipe:
+        """Raises NotBuiltYet before the source is known, InputError for a profile or feature that is wrong."""
+        asked = self._asked(inputs)
+        arch = kbuild.arch_of(self.arch)
+        tools = {name: inputs.tool(name, "--version") for name in ("flex", "bison")}
+        return Recipe(
+            commands=[
+                kbuild.make(
+                    arch,
+                    "allnoconfig",
+                    env={"KCONFIG_ALLCONFIG": "@scratch@/requests", "KCONFIG_WARN_UNKNOWN_SYMBOLS": "1"},
+                )
+            ],
+            options={"profile": self.profile, "arch": self.arch, "symbols": asked["symbols"]},
+            files={"reasons": asked["reasons"]},
+            inputs={"kernel_source/source.json": inputs.digest("kernel_source", "source.json")},
+            tools={**kbuild.toolchain(inputs), **tools},
+            modules=self.module_digests(),
+        )
+
+    def run(self, work: Work) -> None:
+        arch = kbuild.arch_of(self.arch)
+        wishes = self._wishes(work.inputs)
+        (work.scratch / "requests").write_text(wishes.allconfig())
+        tree = self.origin.tree(work)
+        cache = work.inputs.cache
+        with kbuild.build_folder(cache, f"kernel-conf-{_short(tree.path)}") as (build, _):
+            (build / ".config").unlink(missing_ok=True)
+            work.run(work.recipe.commands[0], **kbuild.places(tree.path, build, cache))
+            config = (build / ".config").read_text()
+        values = check(wishes, config, tree.path, arch.folder)
+        (work.out / "config").write_text(config)
+        described = report(wishes, values, arch=self.arch, kernel=tree.version, profile=self.profile)
+        (work.out / "kernel-config.json").write_bytes(described)
+
+    def _wishes(self, inputs: Inputs) -> Wishes:
+        return collect(load_library(), self.profile, self.options, arch=self.arch, kernel=_version(inputs))
+
+    def _asked(self, inputs: Inputs) -> Mapping[str, Any]:
+        """Symbols and a digest of the reasons; remembered by the library's bytes, since reading 40 files of YAML
+        takes longer than a build that has nothing to do should."""
+        options = [[o.symbol, o.value] for o in self.options]
+        key = json.dumps([_library_digest(), self.profile, options, self.arch, _version(inputs)])
+        memo = inputs.cache / "kconfig" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        known = read_json(memo, {})
+        if not known:
+            wishes = self._wishes(inputs)
+            said = json.dumps([wishes.features, [[asdict(r)[k] for k in _SAID] for r in wishes.requests]])
+            known = {
+                "symbols": {r.symbol: r.value for r in wishes.requests},
+                "reasons": hashlib.sha256(said.encode()).hexdigest(),
+            }
+            write_atomically(memo, json.dumps(known).encode())
+        return known
+
+
+_SAID = ("symbol", "why", "asked_by", "overridden", "allowed")  # what the report tells beside the values
+
+
+def _version(inputs: Inputs) -> str:
+    return str(json.loads(inputs.path("kernel_source", "source.json").read_bytes())["version"])
+
+
+def _library_digest() -> str:
+    hasher = hashlib.sha256()
+    for path in sorted(resources.resource("kernel-configs").rglob("*.yaml")):
+        hasher.update(f"{path.parent.name}/{path.name}\0".encode() + path.read_bytes())
+    return hasher.hexdigest()
+
+
+def _short(path: object) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:32]

@@ -1,0 +1,91 @@
+"""A kernel that was built elsewhere: checked and taken as it is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from .. import kbuild
+from ..errors import InputError
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..spec.model import Artifact, PrebuiltKernel
+
+_ELF64_LITTLE = b"\x7fELF\x02\x01"
+_BANNER = re.compile(rb"Linux version (\d+\.\d+[^\s\x00]*) ")
+_SETUP_MAGIC_AT, _SETUP_MAGIC = 0x202, b"HdrS"  # Documentation/arch/x86/boot.rst
+_NAMES = {"vmlinux": "vmlinux", "bzimage": "vmlinuz", "config": "config"}
+
+
+@dataclass(frozen=True)
+class PrebuiltKernelStage(Stage):
+    """Output: as of the compiled kernel, as far as the files are given; ``release`` is read from vmlinux."""
+
+    name: ClassVar[str] = "kernel"
+    title: ClassVar[str] = "guest kernel"
+    modules: ClassVar[tuple[str, ...]] = ("stages/kernel_prebuilt.py",)
+
+    source: PrebuiltKernel
+    arch: str
+
+    def plan(self, inputs: Inputs) -> Recipe:
+        """Raises NotBuiltYet before what has a url is here, InputError for a missing file or a wrong digest."""
+        files = {}
+        for part, artifact in self._parts().items():
+            path, digest = _located(part, artifact, inputs)
+            if artifact.sha256 not in (None, digest):
+                raise InputError(
+                    f"{path} has the sha256 {digest}, not {artifact.sha256} as kernel.source.{part}.sha256 says"
+                )
+            files[part] = digest
+        return Recipe(options={"arch": self.arch}, files=files, modules=self.module_digests())
+
+    def run(self, work: Work) -> None:
+        for part, artifact in self._parts().items():
+            path, _ = _located(part, artifact, work.inputs)
+            shutil.copyfile(path, work.out / _NAMES[part])
+        vmlinux = work.out / "vmlinux"
+        name = self.source.vmlinux.name
+        _require_elf(vmlinux, name, kbuild.arch_of(self.arch), self.arch)
+        if self.source.bzimage:
+            _require_bzimage(work.out / "vmlinuz", self.source.bzimage.name)
+        (work.out / "release").write_text(_release(vmlinux, name) + "\n")
+
+    def _parts(self) -> dict[str, Artifact]:
+        parts = {part: getattr(self.source, part) for part in _NAMES}
+        return {part: artifact for part, artifact in parts.items() if artifact}
+
+
+def _located(part: str, artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
+    if artifact.path:
+        return artifact.path, inputs.file_digest(artifact.path)
+    return inputs.path("sources", f"kernel-{part}"), inputs.digest("sources", f"kernel-{part}")
+
+
+def _require_elf(path: Path, name: str, arch: kbuild.Arch, arch_name: str) -> None:
+    with path.open("rb") as stream:
+        header = stream.read(20)
+    if not header.startswith(_ELF64_LITTLE):
+        hint = "a bzImage goes under kernel.source.bzimage; vmlinux is what make leaves at the top of the build"
+        raise InputError(f"{name} is not a 64-bit ELF file, so no vmlinux", hint=hint)
+    (machine,) = struct.unpack_from("<H", header, 18)
+    if machine != arch.machine:
+        raise InputError(f"{name} is for another architecture than {arch_name} (ELF machine {machine})")
+
+
+def _require_bzimage(path: Path, name: str) -> None:
+    with path.open("rb") as stream:
+        start = stream.read(1024)
+    if start[_SETUP_MAGIC_AT : _SETUP_MAGIC_AT + 4] != _SETUP_MAGIC:
+        raise InputError(f"{name} is not a bzImage: it has no setup header")
+
+
+def _release(vmlinux: Path, name: str) -> str:
+    """The kernel release from its banner, which stands in clear in vmlinux."""
+    match = _BANNER.search(vmlinux.read_bytes())
+    if not match:
+        raise InputError(f'{name} has no "Linux version" banner, so it is no kernel')
+    return match.group(1).decode(errors="replace")

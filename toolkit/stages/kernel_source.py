@@ -1,0 +1,71 @@
+"""Identifies the kernel's source: its version, and what decides its content. The tree itself is scratch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .. import kernel_tree
+from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..spec.model import DebianKernel, KernelSource, TarballKernel, TreeKernel
+
+
+@dataclass(frozen=True)
+class KernelOrigin:
+    """Where a kernel to be compiled comes from: not for prebuilt ones."""
+
+    source: KernelSource
+    patches: tuple[Path, ...] = ()
+
+    def archive(self, inputs: Inputs) -> tuple[Path, str] | None:
+        """The archive and its sha256, or None for a tree. Raises NotBuiltYet, InputError when it is missing."""
+        if isinstance(self.source, TarballKernel) and self.source.archive.path:
+            path = self.source.archive.path
+            return path, inputs.file_digest(path)
+        if isinstance(self.source, DebianKernel | TarballKernel):
+            return inputs.path("sources", "kernel"), inputs.digest("sources", "kernel")
+        return None
+
+    def tree(self, work: Work) -> kernel_tree.KernelTree:
+        """The tree, unpacked and patched if need be. Raises InputError, ToolError."""
+        archive = self.archive(work.inputs)
+        if archive is None:
+            assert isinstance(self.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
+            return kernel_tree.from_folder(self.source.path, work.inputs.cache)
+        patches = [(patch, work.inputs.file_digest(patch)) for patch in self.patches]
+        return kernel_tree.from_archive(
+            *archive, patches, work.inputs.cache, lambda done: work.progress(done, 0, "files", "unpacking")
+        )
+
+
+@dataclass(frozen=True)
+class KernelSourceStage(Stage):
+    """Output: ``source.json`` (version, identity, patches: all that the kernel depends on)."""
+
+    name: ClassVar[str] = "kernel_source"
+    title: ClassVar[str] = "kernel source"
+
+    origin: KernelOrigin
+
+    def plan(self, inputs: Inputs) -> Recipe:
+        """Raises NotBuiltYet before the archive is here, InputError for a bad path or tree."""
+        archive = self.origin.archive(inputs)
+        patches = [inputs.file_digest(patch) for patch in self.origin.patches]
+        options: dict[str, Any] = {"patches": patches}
+        if archive is None:
+            assert isinstance(self.origin.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
+            options["tree"] = kernel_tree.from_folder(self.origin.source.path, inputs.cache).identity
+        else:
+            options["archive"] = archive[1]
+        return Recipe(
+            commands=[Command("patch", "-p1", "-N", "-d", "@tree@", "-i", patch.name) for patch in self.origin.patches],
+            options=options,
+            tools={"patch": inputs.tool("patch", "--version")} if patches else {},
+        )
+
+    def run(self, work: Work) -> None:
+        tree = self.origin.tree(work)
+        facts = {"version": tree.version, "identity": tree.identity, "patches": work.recipe.options["patches"]}
+        (work.out / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
