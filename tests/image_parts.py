@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.stage import Inputs, Recipe, Stage, Work
 from kata_toolkit.pipeline.store import Entry, Store
 from kata_toolkit.rootfs.tar import open_tar
+from kata_toolkit.rootfs.tar_write import write_tar
 from kata_toolkit.rootfs.tree import Bytes, Content, Kind, Node, Tree, read_padded
 
 
@@ -90,7 +92,10 @@ ODD_NAMES = (
 )  # fmt: skip
 
 
-def rich_tree() -> Tree:
+OUT_OF_CPIO = (b"etc/before-1970", b"etc/after-2106")  # times that a cpio cannot say
+
+
+def rich_tree(*, any_time: bool = True) -> Tree:
     """A tree with one of everything: what a weaker test would leave out is what goes wrong."""
     nodes: dict[bytes, Node | bytes] = {
         b"": Node(Kind.DIRECTORY, 0o751, uid=7, gid=8, mtime=99),
@@ -98,7 +103,7 @@ def rich_tree() -> Tree:
         b"etc/empty": file(b""),
         b"etc/owned": file(b"x", 0o640, uid=70000, gid=4294967294, mtime=1700000000),
         b"etc/before-1970": file(b"old", mtime=-5),
-        b"etc/after-2038": file(b"new", mtime=5_000_000_000),
+        b"etc/after-2106": file(b"new", mtime=5_000_000_000),
         b"bin/setuid": file(b"s" * 5000, 0o6755),
         b"tmp": Node(Kind.DIRECTORY, 0o1777),
         b"link/one": file(b"linked" * 1000),
@@ -121,7 +126,17 @@ def rich_tree() -> Tree:
     for name in ODD_NAMES:
         nodes[b"odd/" + name] = file(name)
         nodes[b"odd-folders/" + name + b"/in"] = file(b"in")
+    if not any_time:
+        for path in OUT_OF_CPIO:
+            del nodes[path]
     return tree_of(nodes)
+
+
+def rootfs_of(tree: Tree, folder: Path, digest: str = AGENT_SHA256) -> Given:
+    """The rootfs stage's output, as if it had been made from that tree."""
+    write_tar(tree, folder / "given.tar")
+    info = json.dumps({"agent": {"path": "/sbin/init", "sha256": digest}}).encode()
+    return Given("rootfs", {"rootfs.tar": (folder / "given.tar").read_bytes(), "rootfs.json": info})
 
 
 def with_attributes() -> Tree:
