@@ -61,6 +61,7 @@ def boot(
     vcpus: int = typer.Option(None, min=1, max=255, help="Guest CPUs (default: as the set says)."),
     timeout: float = typer.Option(60.0, min=0.1, metavar="SECONDS", help="How long the agent may take to answer."),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No notes on stderr, such as that KVM does not work."),
 ) -> None:
     """Boot a built set in QEMU as Kata would, and run a container in it.
 
@@ -89,7 +90,9 @@ def boot(
     )
     from .boot_guest import boot_guest
 
-    code = boot_guest(target, options, command, console=console, debug_shell=debug_shell, as_json=json)
+    code = boot_guest(
+        target, options, command, console=console, debug_shell=debug_shell, as_json=json, quiet=quiet
+    )
     if code:
         raise typer.Exit(code)
 

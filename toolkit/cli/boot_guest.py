@@ -12,36 +12,44 @@ from typing import Any
 import typer
 
 from ..errors import InputError, relative
+from ..vm.attached import run_attached
 from ..vm.built_set import MANIFEST, BuiltSet
 from ..vm.session import Options, PowerOff, Session
 
 
 @dataclass
 class Notes:
-    """What a person should know about a choice made for them: on stderr at once, or kept for the JSON document."""
+    """What a person should know about a choice made for them: on stderr at once, and kept for the JSON document."""
 
-    as_json: bool
+    silent: bool
     kept: list[str] = field(default_factory=list)
 
     def __call__(self, text: str) -> None:
         self.kept.append(text)
-        if not self.as_json:
+        if not self.silent:
             sys.stderr.write(f"note: {text}\n")
 
 
 def boot_guest(
-    target: Path, options: Options, command: list[str], *, console: bool, debug_shell: bool, as_json: bool
+    target: Path,
+    options: Options,
+    command: list[str],
+    *,
+    console: bool,
+    debug_shell: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Boot, do what was asked, and end the guest; the exit status. Raises InputError, ToolError, CheckError."""
     built = find_set(target)
-    note = Notes(as_json)
+    note = Notes(silent=as_json or quiet)
     with Session.boot(
         built.bootable(), options, note=note, sink=_to_stderr if console else None
     ) as session:
         if debug_shell:
             return _shell(session)
         if command and not as_json:
-            return session.run_attached(command, stdin=0, stdout=1, stderr=2)
+            return run_attached(session, command)
         document = _document(session, note)
         if command:
             done = session.run(command, stdin=b"" if sys.stdin.isatty() else sys.stdin.buffer.read())
@@ -77,8 +85,8 @@ def _document(session: Session, note: Notes) -> dict[str, Any]:
     return {
         "accel": session.accel,
         "seconds_to_agent": round(session.seconds_to_agent, 3),
-        "cmdline": session.cmdline,
-        "agent": session.describe(),
+        "cmdline": session.machine.cmdline,
+        "agent": asdict(session.agent.version()),
         "notes": note.kept,
     }
 

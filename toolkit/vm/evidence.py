@@ -11,10 +11,11 @@ from typing import Any, Self
 
 from ..errors import CheckError, KataToolkitError
 from . import vsock
+from .agent_client import Finished
 from .built_set import BuiltSet, Guest
 from .checks import Skipped
 from .measure import Figures, measure
-from .session import Finished, Options, Session, needs_vsock
+from .session import Options, Session, needs_vsock
 
 
 @dataclass
@@ -28,7 +29,6 @@ class Evidence:
     _session: Session | None = None
     _boot_error: KataToolkitError | Skipped | None = None
     _figures: Figures | KataToolkitError | None = None
-    _sandbox: bool = False
 
     def configuration(self) -> Guest:
         """What the set boots. Raises Skipped for a partial set."""
@@ -65,11 +65,7 @@ class Evidence:
 
     def run(self, *command: str) -> Finished:
         """Run a command in a container whose root is the guest's own. Raises Skipped, CheckError."""
-        session = self.guest()
-        if not self._sandbox:
-            session.agent.create_sandbox()
-            self._sandbox = True
-        return session.run(list(command))
+        return self.guest().run(command)
 
     def read(self, path: str) -> bytes:
         """The bytes of a file of the guest. Raises Skipped when nothing in the guest can read it out."""

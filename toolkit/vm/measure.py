@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from ..errors import CheckError
-from .agent_client import AgentClient
 from .built_set import Guest
 from .session import MEASURE_PARAMS, Options, Session
 
@@ -64,14 +63,13 @@ def measure(guest: Guest, *, container: bool = True) -> Figures:
     )
     with Session.boot(fixed, options, note=_nothing) as session:
         if container:
-            first_output(session.agent)
+            first_output(session)
         return figures(session.agent.metrics(), MEMORY_MIB)
 
 
-def first_output(agent: AgentClient) -> None:
+def first_output(session: Session) -> None:
     """Run the container whose first byte of output counts for C. Raises CheckError when it does not come."""
-    agent.create_sandbox()
-    done = agent.run_container(["/bin/echo", "ready"])
+    done = session.run(["/bin/echo", "ready"], timeout_seconds=_TIMEOUT_SECONDS)
     if done.stdout != b"ready\n" or done.status != 0:
         raise CheckError(f"the container's output was {done.stdout!r}, its exit code {done.status}")
 

@@ -7,22 +7,25 @@ hold what it promised is replaced by TCG, with a note.
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ..errors import KataToolkitError, ToolError
 from ..kata.cmdline import kernel_cmdline
 from . import accel as accel_module
 from . import failures, qemu, vsock
-from .agent_client import AgentClient, AgentError, AgentSilent
+from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Finished
 from .built_set import Guest
 from .vmm import Vmm
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 _POWER_OFF_SECONDS = 15.0
+_CONSOLE_SECONDS = 5.0
+_SHARE_MOUNT = "/run/kata-containers/shared/containers/root"
 
 # Under TCG the calibration of the APIC timer costs about 216 million instructions that no real host spends; for
 # measuring only.
@@ -96,13 +99,19 @@ def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = No
 class Session:
     """A booted guest. Use as a context manager; leaving it ends the virtual machine."""
 
-    def __init__(self, vmm: Vmm, agent: AgentClient, accel: str, cmdline: str, limit_seconds: float) -> None:
+    def __init__(self, vmm: Vmm, agent: AgentClient, machine: qemu.Machine, limit_seconds: float) -> None:
         self.vmm = vmm
         self.agent = agent
-        self.accel = accel
-        self.cmdline = cmdline
+        self.machine = machine
         self.seconds_to_agent = time.monotonic() - vmm.started
         self._limit = limit_seconds
+        self._has_sandbox = False
+        self._root = _shared_root() if machine.share else {}
+
+    @property
+    def accel(self) -> str:
+        """What runs the guest: kvm or tcg."""
+        return self.machine.accel
 
     @classmethod
     def boot(
@@ -148,7 +157,7 @@ class Session:
                 )
             )
             agent = _answering(vmm, accel, options.timeout_seconds, cid.cid if cid else None)
-            session = cls(vmm, agent, accel, machine.cmdline, options.timeout_seconds)
+            session = cls(vmm, agent, machine, options.timeout_seconds)
             undo.pop_all()
             if cid:
                 cid.close()
@@ -160,13 +169,48 @@ class Session:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
-    def lost(self, waiting_for: str) -> KataToolkitError | None:
-        """The error for an agent that fell silent because its guest is gone; None while the guest runs."""
-        if self.vmm.wait(0.3) is None and not self.vmm.console.panic():
+    def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Finished:
+        """Run a command in a container to its end; its output is in the result.
+
+        Raises AgentError when it cannot be started, AgentSilent when it takes longer, and what `failures.explain`
+        says when the guest is gone.
+        """
+        return self.container(command, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def container(self, command: Sequence[str], **how: Any) -> Finished:
+        """Run a container; ``how`` is passed on to `AgentClient.run_container`. Its root is the shared folder, if
+        there is one, or the guest's own, read-only.
+        """
+        try:
+            self._make_sandbox()
+            return self.agent.run_container(command, **self._root, **how)
+        except AgentGone as gone:
+            raise self._lost("the container ended") or gone from gone
+
+    def debug_console(self) -> socket.socket:
+        """A connection to the shell that the agent offers with ``Options.debug_console``. Raises ToolError."""
+        end = self.vmm.debug_socket
+        if self.machine.guest_cid is not None:
+            end = vsock.connect(
+                self.machine.guest_cid,
+                vsock.DEBUG_CONSOLE_PORT,
+                until=time.monotonic() + _CONSOLE_SECONDS,
+                gone=lambda: self.vmm.status() is not None,
+            )
+        if end is None:
+            raise ToolError("the guest's debug console cannot be reached")
+        return end
+
+    def _make_sandbox(self) -> None:
+        if not self._has_sandbox:
+            self.agent.create_sandbox()
+            self._has_sandbox = True
+
+    def _lost(self, waiting_for: str) -> KataToolkitError | None:
+        """Why the agent's connection ended, when that is because its guest is gone."""
+        if self.vmm.wait(0.5) is None and not self.vmm.console.panic():
             return None
-        return failures.explain(
-            self.vmm, accel=self.accel, limit_seconds=self._limit, waiting_for=waiting_for
-        )
+        return failures.explain(self.vmm, accel=self.accel, limit_seconds=self._limit, waiting_for=waiting_for)
 
     def power_off(self, patience: float = _POWER_OFF_SECONDS) -> PowerOff:
         """Destroy the sandbox and see the guest switch itself off. Never raises for a guest that does not."""
@@ -190,6 +234,15 @@ class Session:
         """End the virtual machine. Safe to call twice."""
         self.agent.close()
         self.vmm.close()
+
+
+def _shared_root() -> dict[str, Any]:
+    """The container's root, when it is the folder that the host shares by 9p."""
+    from .agent_pb2 import Storage
+
+    options = ("trans=virtio", "version=9p2000.L", "cache=mmap", "msize=524288", "ro")
+    share = Storage(driver="9p", source=qemu.SHARE_TAG, fstype="9p", options=options, mount_point=_SHARE_MOUNT)
+    return {"storages": (share,), "rootfs": _SHARE_MOUNT}
 
 
 class _KvmFault(Exception):  # noqa: N818 -- caught in this file

@@ -6,9 +6,8 @@ import contextlib
 import os
 import selectors
 import socket
-import termios
-import tty
-from collections.abc import Iterator
+
+from .attached import raw_terminal
 
 LEAVE = b"\x1d"  # Ctrl-], as telnet and virsh console use it
 _READ = 1 << 14
@@ -21,7 +20,7 @@ def attach(end: socket.socket, stdin: int, stdout: int) -> None:
     ``stdin`` and ``stdout`` are file descriptors.
     """
     interactive = os.isatty(stdin)
-    with _raw(stdin) if interactive else contextlib.nullcontext(), selectors.DefaultSelector() as selector:
+    with raw_terminal(stdin) if interactive else contextlib.nullcontext(), selectors.DefaultSelector() as selector:
         selector.register(end, selectors.EVENT_READ)
         with contextlib.suppress(PermissionError):  # a plain file is always ready: epoll refuses it
             selector.register(stdin, selectors.EVENT_READ)
@@ -49,12 +48,3 @@ def attach(end: socket.socket, stdin: int, stdout: int) -> None:
 def _all(descriptor: int) -> bytes:
     return b"".join(iter(lambda: os.read(descriptor, _READ), b""))
 
-
-@contextlib.contextmanager
-def _raw(descriptor: int) -> Iterator[None]:
-    before = termios.tcgetattr(descriptor)
-    tty.setraw(descriptor)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
