@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -69,22 +70,14 @@ static bool block_at_pci_path(const char *source, char *path, size_t size)
 {
     char folder[512] = "/sys/devices/pci0000:00";
     for (const char *at = source; *at;) {
-        unsigned slot, function = 0;
-        int used = 0;
-        char suffix[16], name[256];
-        if (sscanf(at, "%2x%n", &slot, &used) != 1 || slot > 31)
+        char *end, suffix[16], name[256];
+        unsigned long slot = strtoul(at, &end, 16), function = 0;
+        if (*end == '.')
+            function = strtoul(end + 1, &end, 16);
+        if (!isxdigit((unsigned char)*at) || slot > 31 || function > 7 || (*end && *end != '/'))
             return false;
-        at += used;
-        if (*at == '.') {
-            if (sscanf(at, ".%1x%n", &function, &used) != 1 || function > 7)
-                return false;
-            at += used;
-        }
-        if (*at == '/')
-            at++;
-        else if (*at)
-            return false;
-        snprintf(suffix, sizeof suffix, ":%02x.%u", slot, function);
+        at = *end ? end + 1 : end;
+        snprintf(suffix, sizeof suffix, ":%02lx.%lu", slot, function);
         if (!find_entry(folder, suffix, false, name, sizeof name) || strlen(folder) + strlen(name) + 2 > sizeof folder)
             return false;
         strcat(strcat(folder, "/"), name);

@@ -38,9 +38,9 @@ const char *guest_set_time(int64_t seconds, int64_t microseconds)
 
 const char *guest_reseed(const uint8_t *data, size_t length)
 {
-    struct {
-        struct rand_pool_info info;
-        uint8_t bytes[ENTROPY_BYTES];
+    union {
+        struct rand_pool_info info; /* ends in an array of no size */
+        uint8_t room[sizeof(struct rand_pool_info) + ENTROPY_BYTES];
     } pool;
     int fd = open("/dev/random", O_WRONLY | O_CLOEXEC);
     if (fd < 0)

@@ -79,25 +79,24 @@ static void write_memory(struct writer *writer)
 
 static void write_load(struct writer *writer)
 {
-    char text[128], one[16], five[16], fifteen[16];
-    unsigned running, total;
-    if (read_file("/proc/loadavg", text, sizeof text) < 0
-        || sscanf(text, "%15s %15s %15s %u/%u", one, five, fifteen, &running, &total) != 5)
+    /* three averages, running/all tasks, the last pid */
+    static const char *const names[] = {"kata_guest_load1", "kata_guest_load5", "kata_guest_load15",
+        "kata_guest_tasks_running", "kata_guest_tasks"};
+    char text[128];
+    if (read_file("/proc/loadavg", text, sizeof text) < 0)
         return;
-    gauge(writer, "kata_guest_load1", one);
-    gauge(writer, "kata_guest_load5", five);
-    gauge(writer, "kata_guest_load15", fifteen);
-    gauge_number(writer, "kata_guest_tasks_running", running);
-    gauge_number(writer, "kata_guest_tasks", total);
+    char *rest, *word = strtok_r(text, " /", &rest);
+    for (size_t i = 0; word && i < COUNT(names); i++, word = strtok_r(NULL, " /", &rest))
+        gauge(writer, names[i], word);
 }
 
 /* The agent's own resident memory, in pages. */
 static void write_self(struct writer *writer)
 {
     char text[128];
-    unsigned long size, resident;
-    if (read_file("/proc/self/statm", text, sizeof text) > 0 && sscanf(text, "%lu %lu", &size, &resident) == 2)
-        gauge_number(writer, "kata_agent_resident_pages", resident);
+    const char *resident = read_file("/proc/self/statm", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
+    if (resident)
+        gauge_number(writer, "kata_agent_resident_pages", strtoull(resident, NULL, 10));
     gauge_number(writer, "kata_agent_containers", container_count());
     gauge_number(writer, "kata_agent_processes", container_process_count());
 }
