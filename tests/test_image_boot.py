@@ -173,7 +173,8 @@ def test_a_dax_image_boots_from_a_disk_too(tmp_path: Path, kernel: Path, init: b
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
 def test_the_kernel_unpacks_the_initrd(tmp_path: Path, kernel: Path, init: bytes, compression: str) -> None:
     tree = with_init(rich_tree(any_time=False), init)
-    entry: Entry = build([rootfs_of(tree, tmp_path), InitrdStage(Initrd(True, compression))], "initrd", tmp_path)
+    given = rootfs_of(tree, tmp_path, hashlib.sha256(init).hexdigest())
+    entry: Entry = build([given, InitrdStage(Initrd(True, compression))], "initrd", tmp_path)
     bootable(tree)
     arguments = ["-machine", "q35,accel=tcg", "-m", "256M", "-initrd", entry.path("initrd")]
     seen = boot(kernel, *arguments, append="rdinit=/init")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image_parts import AGENT, ODD_NAMES, Given, Sparse, build, file, rich_tree, rootfs_of, tree_of
-from kata_toolkit.errors import InputError, KataToolkitError
+from image_parts import AGENT, AGENT_SHA256, ODD_NAMES, Given, Sparse, build, file, rich_tree, rootfs_of, tree_of
+from kata_toolkit.errors import InputError, ToolError
 from kata_toolkit.image import cpio
 from kata_toolkit.image.cpio import cpio_problems, read_cpio, write_cpio
 from kata_toolkit.pipeline.store import Entry
@@ -29,9 +29,26 @@ def initrd_of(tree: Tree, folder: Path, compression: str) -> Entry:
 
 @pytest.mark.parametrize("data", [b"", b"not a tar at all" * 100, bytes(100)])
 def test_a_damaged_tar_is_refused(tmp_path: Path, data: bytes) -> None:
-    given = Given("rootfs", {"rootfs.tar": data})
+    info = json.dumps({"agent": {"path": "/sbin/init", "sha256": AGENT_SHA256}}).encode()
+    given = Given("rootfs", {"rootfs.tar": data, "rootfs.json": info})
     with pytest.raises(InputError, match=r"cut short|checksum does not hold"):
         build([given, InitrdStage(Initrd(True, "none"))], "initrd", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (Tree(), "there is no agent at /sbin/init"),
+        (tree_of({b"sbin/init": file(AGENT)}), "the agent at /sbin/init is not executable"),
+        (tree_of({b"sbin/init": file(b"other", 0o755)}), "the agent at /sbin/init has the digest"),
+        (tree_of({b"sbin/init": Node(Kind.SYMLINK, 0o777, target=b"x")}), "there is no agent at /sbin/init"),
+    ],
+)
+def test_an_initrd_without_its_agent_is_never_a_success(tmp_path: Path, tree: Tree, message: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        initrd_of(tree, tmp_path, "none")
+    assert any(message in p.message for p in caught.value.problems)
+    assert not list((tmp_path / "cache" / "objects").glob("initrd/*"))
 
 
 @pytest.mark.tool
@@ -163,7 +180,7 @@ def test_a_tool_that_packs_wrongly_is_found_out(tmp_path: Path, monkeypatch: pyt
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
-    with pytest.raises(KataToolkitError, match="unpacked again is not what gzip was given"):
+    with pytest.raises(ToolError, match="unpacked again is not what gzip was given"):
         initrd_of(rich_tree(any_time=False), tmp_path, "gzip")
 
 

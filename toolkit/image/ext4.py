@@ -19,6 +19,7 @@ from .sparse_file import SparseFile
 
 _SUPERBLOCK_AT = 1024
 _MAX_BLOCKS = 1 << 32
+_STEPS = 100  # how often progress is told
 Progress = Callable[[int, int], None]
 
 
@@ -117,11 +118,12 @@ class Ext4:
         end = self._allocate(geometry.first_data)
         _write_frame(out, offset, geometry, self._inodes, end, (uuid, hash_seed))
         self._write_inodes(out, offset, geometry)
-        files = [i for i in self._inodes if i.extents and i.node.content]
-        for done, inode in enumerate(files):
-            progress(done, len(files))
-            assert inode.node.content is not None  # noqa: S101 -- filtered above
-            for position, data in _file_data(inode.node.content, inode.extents):
+        files = [(i.node.content, i.extents) for i in self._inodes if i.node.content and i.extents]
+        step = max(1, len(files) // _STEPS)
+        for done, (content, extents) in enumerate(files):
+            if done % step == 0:
+                progress(done, len(files))
+            for position, data in _file_data(content, extents):
                 out.write(offset + position, data)
         progress(len(files), len(files))
         return Written(geometry, end, records.FIRST_INODE - 1 + len(self._inodes) - 1)

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ..errors import Problem, ToolError, Where
@@ -29,13 +30,25 @@ class AgentFile:
     sha256: str
 
 
+def agent_problem(tree: Tree, agent: AgentFile) -> str | None:
+    """What is wrong with the agent in a tree, or None."""
+    node = tree.get(agent.path)
+    if node is None or node.content is None:
+        return f"there is no agent at {shown(agent.path)}"
+    if not node.mode & 0o111:
+        return f"the agent at {shown(agent.path)} is not executable"
+    digest = hashlib.sha256()
+    for at in range(0, node.size, CHUNK):
+        digest.update(read_padded(node.content, at, min(CHUNK, node.size - at)))
+    if digest.hexdigest() != agent.sha256:
+        return f"the agent at {shown(agent.path)} has the digest {digest.hexdigest()}, not {agent.sha256}"
+    return None
+
+
 def check_image(path: Path, layout: Layout, tree: Tree, agent: AgentFile) -> None:
     """Compare an image with its layout, the tree and the agent. Raises ToolError with all that differs."""
-    problems: list[Problem] = []
-    for text in image_problems(path, layout, tree, agent):
-        problems.append(Problem(text, Where(str(path))))
-        if len(problems) == _MAX_PROBLEMS:
-            break
+    texts = image_problems(path, layout, tree, agent)
+    problems = [Problem(text, Where(str(path))) for text in islice(texts, _MAX_PROBLEMS)]
     if problems:
         raise ToolError.many([Problem("the image read back is not what was written"), *problems])
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import ToolError
 from ..image import dax, mbr
 from ..image.ext4 import Ext4, Written
 from ..image.ext4_records import BLOCK
@@ -20,7 +19,7 @@ from ..rootfs.tar import open_tar
 from ..rootfs.tree import Tree
 from ..spec.model import Image
 from .rootfs import INFO as ROOTFS_INFO
-from .rootfs import TAR
+from .rootfs import TAR, agent_of
 
 IMAGE = "image"
 INFO = "image.json"
@@ -68,7 +67,7 @@ class ImageStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        agent = _agent(work.inputs.path("rootfs", ROOTFS_INFO))
+        agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
         digest = work.recipe.inputs[f"rootfs/{TAR}"]
         path = work.out / IMAGE
         with open_tar(work.inputs.path("rootfs", TAR)) as tar:
@@ -105,14 +104,6 @@ def _ids(digest: str) -> tuple[bytes, bytes]:
     uuid[6] = uuid[6] & 0x0F | 0x80
     uuid[8] = uuid[8] & 0x3F | 0x80
     return bytes(uuid), whole[16:]
-
-
-def _agent(info: Path) -> AgentFile:
-    try:
-        agent = json.loads(info.read_bytes())["agent"]
-        return AgentFile(agent["path"].removeprefix("/").encode(), agent["sha256"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ToolError(f"cannot read {info}: {error}") from error
 
 
 def _info(layout: Layout, written: Written, blocks: int, uuid: bytes, agent: AgentFile) -> dict[str, Any]:

@@ -7,17 +7,20 @@ import json
 import shutil
 import zlib
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
 
 from ..errors import Problem, ToolError, Where
 from ..image.cpio import cpio_problems, write_cpio
+from ..image.readback import AgentFile, agent_problem
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.minimal import AGENT, DEVICES
 from ..rootfs.tar import open_tar
-from ..rootfs.tree import CHUNK, Kind, Node, Tree
+from ..rootfs.tree import CHUNK, Kind, Node, Tree, shown
 from ..spec.model import Initrd
-from .rootfs import TAR
+from .rootfs import INFO as ROOTFS_INFO
+from .rootfs import TAR, agent_of
 
 INITRD = "initrd"
 INFO = "initrd.json"
@@ -60,18 +63,19 @@ class InitrdStage(Stage):
         return Recipe(
             commands=commands,
             options={"compression": tool},
-            inputs={f"rootfs/{TAR}": inputs.digest("rootfs", TAR)},
+            inputs={f"rootfs/{name}": inputs.digest("rootfs", name) for name in (TAR, ROOTFS_INFO)},
             tools={tool: inputs.tool(tool)} if tool in _COMPRESS else {},
             modules=self.module_digests(),
         )
 
     def run(self, work: Work) -> None:
         plain, path = work.scratch / _PLAIN, work.out / INITRD
+        agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
         with open_tar(work.inputs.path("rootfs", TAR)) as tar:
             tree = tar.tree()
             bootable(tree)
             members = write_cpio(tree, plain)
-            _check(plain, tree)
+            _check(plain, tree, agent)
         unpacked = plain.stat().st_size
         compress = _COMPRESS.get(self.initrd.compression)
         if compress:
@@ -87,6 +91,7 @@ class InitrdStage(Stage):
             "size": path.stat().st_size,
             "unpacked": unpacked,
             "members": members,
+            "agent": {"path": shown(agent.path), "sha256": agent.sha256},
         }
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
 
@@ -110,12 +115,11 @@ def bootable(tree: Tree) -> None:
         tree.add(console, Node(Kind.CHARACTER, mode, rdev=(major, minor)))
 
 
-def _check(path: Path, tree: Tree) -> None:
-    problems: list[Problem] = []
-    for text in cpio_problems(path, tree):
-        problems.append(Problem(text, Where(str(path))))
-        if len(problems) == _MAX_PROBLEMS:
-            break
+def _check(path: Path, tree: Tree, agent: AgentFile) -> None:
+    """Compare the archive with the tree, and the agent with what it should be. Raises ToolError."""
+    wrong = agent_problem(tree, agent)
+    texts = chain([wrong] if wrong else [], cpio_problems(path, tree))
+    problems = [Problem(text, Where(str(path))) for text in islice(texts, _MAX_PROBLEMS)]
     if problems:
         raise ToolError.many([Problem("the initrd read back is not what was written"), *problems])
 

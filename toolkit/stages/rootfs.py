@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from .. import run
 from ..errors import ToolError
+from ..image.readback import AgentFile
 from ..pipeline.packages import install_hint
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.minimal import AGENT, POLICY, applet_paths, is_static_elf, minimal_tree
@@ -88,6 +89,15 @@ class RootfsStage(Stage):
             "entries": len(tree),
         }
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
+
+
+def agent_of(info: Path) -> AgentFile:
+    """The agent as this stage's ``rootfs.json`` describes it. Raises ToolError."""
+    try:
+        agent = json.loads(info.read_bytes())["agent"]
+        return AgentFile(agent["path"].removeprefix("/").encode(), agent["sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ToolError(f"cannot read {info}: {error}") from error
 
 
 def _read(path: Path, digest: str) -> bytes:
