@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from filelock import FileLock
 from . import run
 from .errors import InputError
 from .pipeline.stage import Command, Inputs
+from .pipeline.store import CACHE_VARIABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,16 @@ def make(arch: Arch, *words: str, env: dict[str, str] | None = None) -> Command:
 
 
 def places(tree: Path, build: Path, cache: Path) -> dict[str, Any]:
-    """What fills the places of `make`'s commands. ccache is used when it is there: it does not change a byte."""
+    """What fills the places of `make`'s commands. ccache is used when it is there: it does not change a byte.
+
+    Raises InputError for a path that make cannot work with.
+    """
+    for path in (tree, build):
+        if re.search(r"[\s:]", str(path)):
+            raise InputError(
+                f"the kernel's make cannot work in a path with a space or a colon: {path}",
+                hint=f"set {CACHE_VARIABLE} to another place, and keep source trees in one",
+            )
     return {
         "tree": str(tree),
         "build": str(build),
@@ -75,16 +87,29 @@ def toolchain(inputs: Inputs) -> dict[str, str]:
 def build_folder(cache: Path, name: str) -> Iterator[tuple[Path, bool]]:
     """A folder below scratch/ that keeps its objects between builds, for one build at a time.
 
-    Yields it and whether it holds objects. It is trusted only when the last user left it well: after a failure,
-    Ctrl-C or kill -9 it starts empty, since a compiler killed in mid-write leaves half an object behind.
+    Yields it and whether it holds objects. It is kept only when its user left it well: after a failure, Ctrl-C or
+    kill -9 the next one starts empty, since a compiler killed in mid-write leaves half an object behind. A new
+    folder has a new name, so that compilers that outlived a killed make cannot write into it.
     """
-    folder = cache / "scratch" / name
-    busy = folder.with_name(f"{name}.busy")
+    scratch = cache / "scratch"
+    marker = scratch / f"{name}.clean"
     with FileLock(str(cache / "locks" / name)):
-        if busy.exists() or not folder.is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-        kept = folder.is_dir()
-        busy.touch()
-        folder.mkdir(exist_ok=True)
+        folder = _clean_folder(scratch, name, marker)
+        kept = folder is not None
+        if folder is None:
+            for old in scratch.glob(f"{name}-*"):
+                shutil.rmtree(old, ignore_errors=True)
+            folder = scratch / f"{name}-{secrets.token_hex(4)}"
+            folder.mkdir()
+        marker.unlink(missing_ok=True)
         yield folder, kept
-        busy.unlink()
+        marker.write_text(folder.name)
+
+
+def _clean_folder(scratch: Path, name: str, marker: Path) -> Path | None:
+    """The folder that the marker names, if it is there."""
+    try:
+        folder = scratch / marker.read_text()
+    except OSError:
+        return None
+    return folder if folder.name.startswith(f"{name}-") and folder.is_dir() else None

@@ -17,6 +17,7 @@ DEBIAN_PACKAGES = {
     "gcc": "gcc",
     "gzip": "gzip",
     "make": "make",
+    "ld": "binutils",
     "mke2fs": "e2fsprogs",
     "musl-gcc": "musl-tools",
     "patch": "patch",
