@@ -337,7 +337,7 @@ contents = st.one_of(
 
 
 @pytest.mark.tool
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, database=None)
 @given(st.dictionaries(names.filter(lambda n: n not in (b".", b"..")), contents, max_size=40), st.integers(0, 3))
 def test_any_tree_is_sound(tmp_path_factory: pytest.TempPathFactory, files: dict[bytes, bytes], depth: int) -> None:
     tree = tree_of({b"sbin/init": file(AGENT, 0o755)})

@@ -125,7 +125,7 @@ nodes = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(st.dictionaries(names.filter(lambda n: n not in (b".", b"..")), st.tuples(nodes, st.binary(max_size=2000))))
 def test_any_tree_survives(tmp_path_factory: pytest.TempPathFactory, content: dict[bytes, tuple[Node, bytes]]) -> None:
     tree = Tree()
