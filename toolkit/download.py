@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from .errors import InputError, ToolError
+from .locks import locked
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 SCHEMES = ("https", "http", "file")
 _CHUNK = 1 << 20
@@ -49,7 +49,7 @@ class Pool:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(str(self.folder / f"{sha256}.lock")):
+            with locked(self.folder / f"{sha256}.lock"):
                 found = self.find(sha256)
                 if found:
                     return found
@@ -80,6 +80,10 @@ def download(url: str, target: Path, progress: Progress) -> None:
     """
     if urlsplit(url).scheme not in SCHEMES:
         raise InputError(f"cannot fetch {url}", hint=f"a url starts with {', '.join(s + '://' for s in SCHEMES)}")
+    import http.client  # 35 ms together, which a build with nothing to do can save
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"User-Agent": "kata-toolkit"})  # noqa: S310 -- checked above
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 -- checked above
@@ -97,7 +101,7 @@ def download(url: str, target: Path, progress: Progress) -> None:
         raise ToolError(f"{url} ended after {done:,} of {total:,} bytes", hint="try again")
 
 
-def _copy(response: http.client.HTTPResponse, target: Path, total: int, progress: Progress) -> int:
+def _copy(response: HTTPResponse, target: Path, total: int, progress: Progress) -> int:
     done = 0
     with target.open("wb") as stream:
         while block := response.read(_CHUNK):

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from . import run
 from .errors import InputError
+from .locks import locked
 from .pipeline.stage import Command, Inputs
 from .pipeline.store import CACHE_VARIABLE
 
@@ -93,7 +92,7 @@ def build_folder(cache: Path, name: str) -> Iterator[tuple[Path, bool]]:
     """
     scratch = cache / "scratch"
     marker = scratch / f"{name}.clean"
-    with FileLock(str(cache / "locks" / name)):
+    with locked(cache / "locks" / name):
         folder = _clean_folder(scratch, name, marker)
         kept = folder is not None
         if folder is None:

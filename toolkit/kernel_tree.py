@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from . import run
 from .archive import DEB_MAGIC, command_output, magic_of, unpack
 from .errors import InputError, ToolError
+from .locks import locked
 from .pipeline.files import read_json, write_atomically
 
 _CHUNK = 1 << 20
@@ -57,7 +56,7 @@ def from_archive(
     key = hashlib.sha256(json.dumps([digest, [d for _, d in patches]]).encode()).hexdigest()[:32]
     folder = cache / "scratch" / f"kernel-source-{key}"
     marker = folder.with_suffix(".json")
-    with FileLock(str(cache / "locks" / folder.name)):
+    with locked(cache / "locks" / folder.name):
         known = read_json(marker, {})
         if known and folder.is_dir() and _fingerprint(folder) == known["fingerprint"]:
             return KernelTree(folder, known["version"], known["identity"], known["fingerprint"])

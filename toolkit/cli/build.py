@@ -18,7 +18,7 @@ def build(
     jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="Parallel compile jobs (default: one per core)."),
     verify: bool = typer.Option(False, "--verify", help="Boot the result, and prove it as `verify` does."),
     json: bool = typer.Option(False, "--json", help="One JSON event a line on stdout."),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Only the summary and errors."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
 ) -> None:
     """Build a complete guest: kernel, agent, image, runtime configuration and wrapper."""
     from ..build import build_spec
@@ -40,12 +40,10 @@ def build(
                 )
             if json:
                 typer.echo(json_module.dumps({"event": "result", **result.as_json()}))
-            else:
+            elif not quiet:
                 print_summary(result)
             if verify:
-                from .verify import prove_and_print
-
-                prove_and_print(result.target, as_json=json)
+                _prove(result.target, as_json=json)
         except KataToolkitError as error:
             if not keep_going or len(loaded) == 1:
                 raise
@@ -53,3 +51,11 @@ def build(
     if failed:
         worst = max(failed, key=lambda error: error.exit_code)
         raise type(worst).many(problem for error in failed for problem in error.problems)
+
+
+def _prove(target: Path, *, as_json: bool) -> None:
+    from ..errors import CheckError
+    from .verify import prove_and_print
+
+    if not prove_and_print(target, as_json=as_json):
+        raise CheckError(f"{target} was built, but is not proved", hint=f"kata-toolkit verify {target}")

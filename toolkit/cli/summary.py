@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from ..build import BuildResult
 
 
 def print_summary(result: BuildResult) -> None:
-    """Print the artefacts with size and digest, and the stages with their times, to stdout."""
+    """Print the artefacts with size and digest, and the stages with their times, to stdout.
+
+    Tables on a terminal, plain lines elsewhere; one line when there was nothing to do.
+    """
+    if not result.changed and not result.seconds:
+        typer.echo(f"{result.target} is up to date ({len(result.stage_ids)} stages cached)")
+        return
+    artefacts = [(a.path, size(a.size), size(a.allocated), a.sha256[:16]) for a in result.artifacts]
+    stages = [(stage, id_[:12], _time(result.seconds.get(stage))) for stage, id_ in result.stage_ids.items()]
+    if sys.stdout.isatty():
+        _print_tables(result, artefacts, stages)
+    else:
+        for row in artefacts:
+            typer.echo("{:<72} {:>10} {:>10}  {}".format(*row))
+        for stage in stages:
+            typer.echo("{:<15} {}  {:>8}".format(*stage))
+    typer.echo(f"{result.target}: written; log and timings in {result.report}")
+
+
+def _time(seconds: float | None) -> str:
+    return "cached" if seconds is None else f"{seconds:.1f} s"
+
+
+def _print_tables(
+    result: BuildResult, artefacts: list[tuple[str, str, str, str]], stages: list[tuple[str, str, str]]
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    artefacts = Table(title=f"{result.name} → {result.target}", title_justify="left")
-    artefacts.add_column("artefact", overflow="fold")
-    artefacts.add_column("size", justify="right", no_wrap=True)
-    artefacts.add_column("on disk", justify="right", no_wrap=True)
-    artefacts.add_column("sha256", no_wrap=True)
-    for row in result.artifacts:
-        artefacts.add_row(row.path, size(row.size), size(row.allocated), row.sha256[:16])
-    console.print(artefacts)
-    stages = Table(title="stages", title_justify="left")
-    stages.add_column("stage")
-    stages.add_column("id", no_wrap=True)
-    stages.add_column("time", justify="right", no_wrap=True)
-    for stage, id_ in result.stage_ids.items():
-        seconds = result.seconds.get(stage)
-        stages.add_row(stage, id_[:12], "cached" if seconds is None else f"{seconds:.1f} s")
-    console.print(stages)
-    state = "written" if result.changed else "already up to date"
-    console.print(f"{result.target}: {state}; log and timings in {result.report}", highlight=False, soft_wrap=True)
+    table = Table(title=f"{result.name} → {result.target}", title_justify="left")
+    table.add_column("artefact", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("on disk", justify="right", no_wrap=True)
+    table.add_column("sha256", no_wrap=True)
+    for artefact in artefacts:
+        table.add_row(*artefact)
+    console.print(table)
+    times = Table(title="stages", title_justify="left")
+    times.add_column("stage")
+    times.add_column("id", no_wrap=True)
+    times.add_column("time", justify="right", no_wrap=True)
+    for stage in stages:
+        times.add_row(*stage)
+    console.print(times)
 
 
 def size(number: int) -> str:

@@ -23,9 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..errors import InternalError, ToolError
+from ..locks import locked
 from .files import Stamp, read_json, sha256_of, write_atomically
 
 CACHE_VARIABLE = "KATA_TOOLKIT_CACHE"
@@ -150,23 +149,15 @@ class Store:
     @contextmanager
     def lock(self, stage: str, id_: str, *, wait: bool = True) -> Iterator[bool]:
         """Hold the right to make one entry; yields False (without ``wait``) when another build has it."""
-        lock = FileLock(str(self.cache / "locks" / f"{stage}-{id_}"))
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with locked(self.cache / "locks" / f"{stage}-{id_}", wait=wait) as mine:
+            yield mine
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
         """A temporary folder that vanishes at the end, whatever happens; swept by the next build after a kill."""
         folder = self._temporary / f"{os.getpid()}-{secrets.token_hex(6)}"
         lock_file = folder.with_suffix(".lock")
-        with FileLock(str(lock_file)):
+        with locked(lock_file):
             folder.mkdir()
             try:
                 yield folder
@@ -212,11 +203,10 @@ class Store:
     def sweep(self) -> None:
         """Remove what killed builds left under way."""
         for lock_file in self._temporary.glob("*.lock"):
-            lock = FileLock(str(lock_file))
-            with contextlib.suppress(Timeout, OSError):
-                with lock.acquire(timeout=0):
+            with contextlib.suppress(OSError), locked(lock_file, wait=False) as abandoned:
+                if abandoned:
                     self._remove(lock_file.with_suffix(""))
-                lock_file.unlink(missing_ok=True)
+                    lock_file.unlink(missing_ok=True)
         for doomed in self._temporary.glob("doomed-*"):
             if not Path(f"/proc/{doomed.name.split('-')[1]}").exists():
                 shutil.rmtree(doomed, ignore_errors=True)
