@@ -59,7 +59,7 @@ def test_a_good_set_is_read_with_defaults_and_absolute_paths(tmp_path: Path) -> 
         ("", "damaged"),
         ('{"version": 1,', "damaged"),
         ("[" * 100_000, "damaged"),
-        ('\x00\xff', "damaged"),
+        ("\x00\xff", "damaged"),
         ([], "not a JSON object"),
         (changed("version", value=2), "version 2 is not known"),
         (changed("version", value=None), "version None is not known"),
@@ -109,8 +109,10 @@ def test_a_partial_set_loads_but_does_not_boot(tmp_path: Path) -> None:
         built.bootable()
 
 
-@pytest.mark.parametrize(("gone", "message"), [("vmlinux", "the kernel .*vmlinux is missing"),
-                                               ("mini.img", "the image .*mini.img is missing")])
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [("vmlinux", "the kernel .*vmlinux is missing"), ("mini.img", "the image .*mini.img is missing")],
+)
 def test_a_missing_artefact_is_named_when_it_is_needed(tmp_path: Path, gone: str, message: str) -> None:
     (tmp_path / "share").mkdir()
     for name in {"vmlinux", "mini.img"} - {gone}:

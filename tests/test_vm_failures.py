@@ -10,12 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from vm_guests import CMDLINE, stub_guest
-
 from kata_toolkit.errors import CheckError, KataToolkitError, ToolError
 from kata_toolkit.vm import failures, qemu
 from kata_toolkit.vm.built_set import Guest
 from kata_toolkit.vm.vmm import Vmm
+from vm_guests import CMDLINE, stub_guest
 
 pytestmark = pytest.mark.vm
 

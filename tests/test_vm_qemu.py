@@ -69,6 +69,11 @@ def test_measuring_keeps_the_hosts_clock_out(tmp_path: Path) -> None:
     assert "-icount shift=0,sleep=off" in text
     assert "clock=vm" in text
     assert "clock=host" not in text
+    assert "virtio-rng-pci" not in text
+    assert "pci-bridge" not in text
+    plain = line(qemu.Machine(guest(tmp_path), "CMD"))
+    assert "virtio-rng-pci,rng=rng0" in plain
+    assert "pci-bridge,bus=pcie.0,id=pci-bridge-0" in plain
 
 
 def test_a_comma_in_a_path_is_escaped_and_a_share_is_read_only(tmp_path: Path) -> None:

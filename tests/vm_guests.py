@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from kata_toolkit.vm.built_set import BuiltSet, Guest
 
@@ -59,3 +65,48 @@ def _newc(name: str, mode: int, data: bytes, device: tuple[int, int]) -> bytes:
     fields = (0, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
     head = b"070701" + b"".join(b"%08X" % value for value in fields) + name.encode() + b"\0"
     return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+
+
+def altered_set(built: Path, folder: Path, *, without: str = "", agent_kind: str = "", **guest: object) -> Path:
+    """A copy of a built set (its files hard-linked where possible) with another guest configuration."""
+    folder.mkdir(exist_ok=True)
+    copy = folder / "set"
+    shutil.copytree(built, copy, symlinks=True, copy_function=_link_or_copy)
+    manifest = json.loads((built / "manifest.json").read_text())
+    manifest["guest"].update(guest)
+    if agent_kind:
+        manifest["guest"]["agent"]["kind"] = agent_kind
+    if without:
+        (copy / manifest["guest"][without]).unlink()
+    (copy / "manifest.json").unlink()
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def children(pid: int) -> list[int]:
+    """The processes a process has started and not yet buried."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 15) -> T:
+    """The first truthy value of a condition; fails when it stays false."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("it did not come true in time")

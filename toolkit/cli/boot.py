@@ -90,9 +90,7 @@ def boot(
     )
     from .boot_guest import boot_guest
 
-    code = boot_guest(
-        target, options, command, console=console, debug_shell=debug_shell, as_json=json, quiet=quiet
-    )
+    code = boot_guest(target, options, command, console=console, debug_shell=debug_shell, as_json=json, quiet=quiet)
     if code:
         raise typer.Exit(code)
 

@@ -43,9 +43,7 @@ def boot_guest(
     """Boot, do what was asked, and end the guest; the exit status. Raises InputError, ToolError, CheckError."""
     built = find_set(target)
     note = Notes(silent=as_json or quiet)
-    with Session.boot(
-        built.bootable(), options, note=note, sink=_to_stderr if console else None
-    ) as session:
+    with Session.boot(built.bootable(), options, note=note, sink=_to_stderr if console else None) as session:
         if debug_shell:
             return _shell(session)
         if command and not as_json:
@@ -93,8 +91,9 @@ def _document(session: Session, note: Notes) -> dict[str, Any]:
 
 def _print_summary(built: BuiltSet, document: dict[str, Any], end: PowerOff) -> None:
     agent = document["agent"]
-    typer.echo(f"{built.name}: booted, the agent answered after {document['seconds_to_agent']:.2f} s "
-               f"({document['accel']})")
+    typer.echo(
+        f"{built.name}: booted, the agent answered after {document['seconds_to_agent']:.2f} s ({document['accel']})"
+    )
     typer.echo(f"agent      {agent['agent_version']}, API {agent['grpc_version']}")
     typer.echo(f"power-off  {'clean' if end.clean else 'NOT clean'}: {end.detail}")
 

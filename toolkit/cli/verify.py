@@ -50,9 +50,7 @@ def prove_and_print(folder: Path, *, as_json: bool, accel: str = "auto", timeout
         status.start()
     try:
         verdicts = {}
-        with Evidence(
-            built, Options(accel=accel, timeout_seconds=timeout_seconds), note=_note
-        ) as evidence:
+        with Evidence(built, Options(accel=accel, timeout_seconds=timeout_seconds), note=_note) as evidence:
             for check, verdict in prove(evidence, starting=lambda c: status.update(c.title) if status else None):
                 verdicts[check.id] = verdict
         report = Report(verdicts, evidence.measurements)

@@ -53,5 +53,3 @@ def kvm_fault(signs: Signs, status: int | None, console: Console, stderr: str) -
         last = stderr.rpartition("\n")[2]
         return f"QEMU ended with {status}" + (f": {last}" if last else "")
     return None
-
-

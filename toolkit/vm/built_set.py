@@ -128,8 +128,12 @@ class BuiltSet:
 
 def _read(folder: Path, file: Path) -> Any:
     if not folder.is_dir():
-        raise InputError(f"{relative(folder)} is not a folder" if folder.exists() else
-                         f"the folder {relative(folder)} does not exist", hint=_NO_SET)
+        raise InputError(
+            f"{relative(folder)} is not a folder"
+            if folder.exists()
+            else f"the folder {relative(folder)} does not exist",
+            hint=_NO_SET,
+        )
     try:
         if file.stat().st_size > _MAX_MANIFEST_BYTES:
             raise InputError("the manifest is too large to be one", where=Where(relative(file)))

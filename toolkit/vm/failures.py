@@ -33,14 +33,16 @@ class VmmFailed(ToolError):  # noqa: N818
 
 def explain(vmm: Vmm, *, accel: str, limit_seconds: float, waiting_for: str) -> KataToolkitError:
     """The error for a guest that did not do what was waited for. ``waiting_for``: "its agent answered", …"""
+    alive = vmm.signs.alive(vmm.console)  # by now: what comes while we wait for QEMU's end comes too late
     panic = vmm.console.panic()
     # A kernel that panics resets the machine a second later: give QEMU the time to end by itself.
     status = vmm.wait(2.5 if panic else 0.3)
     if panic:
-        return GuestPanic(f"the guest's kernel panicked before {waiting_for}: {panic}{_console(vmm)}",
-                          hint=_panic_hint(panic))
+        return GuestPanic(
+            f"the guest's kernel panicked before {waiting_for}: {panic}{_console(vmm)}", hint=_panic_hint(panic)
+        )
     if status is None:
-        return _silent(vmm, accel, limit_seconds, waiting_for)
+        return _silent(vmm, alive, accel, limit_seconds, waiting_for)
     if status == 0:
         return GuestStopped(
             f"the guest {_STOPPED.get(vmm.signs.shutdown or '', 'stopped')} before {waiting_for}{_console(vmm)}",
@@ -52,9 +54,9 @@ def explain(vmm: Vmm, *, accel: str, limit_seconds: float, waiting_for: str) -> 
 _STOPPED = {"guest-reset": "restarted itself", "guest-shutdown": "switched itself off"}
 
 
-def _silent(vmm: Vmm, accel: str, limit_seconds: float, waiting_for: str) -> KataToolkitError:
+def _silent(vmm: Vmm, alive: bool, accel: str, limit_seconds: float, waiting_for: str) -> KataToolkitError:
     signs = vmm.signs
-    if not signs.alive(vmm.console):
+    if not alive:
         return BootTimeout(
             f"the guest gave no sign of life within {limit_seconds:g} s (accelerator {accel})",
             hint="a kernel without the console or PVH boot support is silent; --timeout gives it longer",

@@ -25,9 +25,9 @@ AGENT_ID = "agent0"
 
 # default_bridges = 1: where the runtime hot-plugs block devices and network cards.
 _BRIDGE = (
-    "pci-bridge,bus=pcie.0,id=pci-bridge-0,chassis_nr=1,shpc=off,addr=2,"
-    "io-reserve=4k,mem-reserve=1m,pref64-reserve=1m"
+    "pci-bridge,bus=pcie.0,id=pci-bridge-0,chassis_nr=1,shpc=off,addr=2,io-reserve=4k,mem-reserve=1m,pref64-reserve=1m"
 )
+_RANDOM = ("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0")
 # The runtime adds this much to maxmem so that the image fits beside the memory (boot-time room for nvdimm).
 _NVDIMM_ROOM_MIB = 1024
 
@@ -52,7 +52,8 @@ class Sockets:
 class Machine:
     """One virtual machine. ``cmdline`` is the kernel's; ``share`` a host folder the guest sees read-only (9p).
 
-    ``icount``: deterministic virtual time, one nanosecond an instruction, for measuring (TCG only).
+    ``icount``: for measuring (TCG only): deterministic virtual time, one nanosecond an instruction, and only the
+    devices that the figures' definition names, so that they are the guest's and not those of a bridge.
     """
 
     guest: Guest
@@ -81,12 +82,11 @@ def argv(machine: Machine, sockets: Sockets) -> list[str]:
         *_memory(machine),
         "-chardev", f"socket,id=monitor0,fd={sockets.monitor}",
         "-mon", "chardev=monitor0,mode=control",
-        "-device", _BRIDGE,
+        *([] if machine.icount else ["-device", _BRIDGE]),
         *_console(sockets),
         *_root(machine),
-        "-object", "rng-random,id=rng0,filename=/dev/urandom",
-        "-device", "virtio-rng-pci,rng=rng0",
         *_agent(machine, sockets),
+        *([] if machine.icount else _RANDOM),
         *_share(machine),
         *_clock(machine),
         "-vga", "none", "-no-user-config", "-nodefaults", "-nographic", "--no-reboot",

@@ -25,7 +25,7 @@ from .vmm import Vmm
 DEFAULT_TIMEOUT_SECONDS = 60.0
 _POWER_OFF_SECONDS = 15.0
 _CONSOLE_SECONDS = 5.0
-_SHARE_MOUNT = "/run/kata-containers/shared/containers/root"
+_SHARES = "/run/kata-containers/shared"
 
 # Under TCG the calibration of the APIC timer costs about 216 million instructions that no real host spends; for
 # measuring only.
@@ -136,8 +136,9 @@ class Session:
                 return cls._attempt(guest, options, accel, sink)
             except _KvmFault as fault:
                 if accel == plan.accels[-1]:
-                    raise ToolError(f"KVM does not work for this guest: {fault}",
-                                    hint="--accel tcg boots without it") from fault
+                    raise ToolError(
+                        f"KVM does not work for this guest: {fault}", hint="--accel tcg boots without it"
+                    ) from fault
                 note(f"KVM failed ({fault}): starting again under TCG, which is slower")
         raise AssertionError("a plan has at least one accelerator")
 
@@ -237,12 +238,24 @@ class Session:
 
 
 def _shared_root() -> dict[str, Any]:
-    """The container's root, when it is the folder that the host shares by 9p."""
+    """The container's root, when it is the folder that the host shares by 9p.
+
+    The folder is read-only to the guest, and may lack the mount points a container needs: what is written lies in
+    the guest's memory, over it.
+    """
     from .agent_pb2 import Storage
 
-    options = ("trans=virtio", "version=9p2000.L", "cache=mmap", "msize=524288", "ro")
-    share = Storage(driver="9p", source=qemu.SHARE_TAG, fstype="9p", options=options, mount_point=_SHARE_MOUNT)
-    return {"storages": (share,), "rootfs": _SHARE_MOUNT}
+    lower, root = f"{_SHARES}/lower", f"{_SHARES}/root"
+    share = Storage(
+        driver="9p",
+        source=qemu.SHARE_TAG,
+        fstype="9p",
+        options=("trans=virtio", "version=9p2000.L", "cache=mmap", "msize=524288", "ro"),
+        mount_point=lower,
+    )
+    layers = (f"lowerdir={lower}", f"upperdir={_SHARES}/upper", f"workdir={_SHARES}/work")
+    over = Storage(driver="overlayfs", source="overlay", fstype="overlay", options=layers, mount_point=root)
+    return {"storages": (share, over), "rootfs": root, "read_only": False}
 
 
 class _KvmFault(Exception):  # noqa: N818 -- caught in this file

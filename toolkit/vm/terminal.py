@@ -47,4 +47,3 @@ def attach(end: socket.socket, stdin: int, stdout: int) -> None:
 
 def _all(descriptor: int) -> bytes:
     return b"".join(iter(lambda: os.read(descriptor, _READ), b""))
-
