@@ -13,8 +13,9 @@ from kata_toolkit.errors import ToolError
 from kata_toolkit.image import dax, mbr
 from kata_toolkit.image.ext4 import Ext4
 from kata_toolkit.image.layout import MIB, Layout, layout_for
-from kata_toolkit.image.readback import AgentFile, check_image, image_problems
+from kata_toolkit.image.readback import check_image, image_problems
 from kata_toolkit.image.sparse_file import SparseFile
+from kata_toolkit.rootfs.agent_file import AgentFile
 from kata_toolkit.rootfs.tree import Kind, Node, Tree
 
 AGENT_FILE = AgentFile(b"sbin/init", AGENT_SHA256)

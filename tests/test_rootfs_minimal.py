@@ -14,7 +14,7 @@ from kata_toolkit import run
 from kata_toolkit.errors import InputError, ToolError
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.store import Store
-from kata_toolkit.rootfs.minimal import FOLDERS, applet_paths, is_static_elf, minimal_tree
+from kata_toolkit.rootfs.minimal import FOLDERS, applet_paths, minimal_tree
 from kata_toolkit.rootfs.tree import Kind, Tree
 from kata_toolkit.spec.model import MinimalRootfs
 from kata_toolkit.stages.rootfs import RootfsStage
@@ -142,15 +142,6 @@ def test_a_busybox_that_is_a_script(tmp_path: Path, path_with: Path) -> None:
 def test_a_listing_that_cannot_be_right(listing: str, message: str) -> None:
     with pytest.raises(ToolError, match=message):
         applet_paths(listing)
-
-
-def test_static_and_dynamic_programs(tmp_path: Path) -> None:
-    assert not is_static_elf(Path("/bin/sh"))
-    for data in (b"", b"\x7fELF", b"\x7fELF\x02\x01" + bytes(58), b"#!/bin/sh\n" * 10):
-        (tmp_path / "p").write_bytes(data)
-        assert not is_static_elf(tmp_path / "p")
-    with pytest.raises(InputError, match="cannot read"):
-        is_static_elf(tmp_path / "missing")
 
 
 def test_what_changes_the_stage_id(tmp_path: Path) -> None:

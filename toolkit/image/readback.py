@@ -8,11 +8,11 @@ import stat
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from ..errors import Problem, ToolError, Where
+from ..rootfs.agent_file import AgentFile
 from ..rootfs.tree import CHUNK, Content, Node, Tree, hard_links, read_padded, shown
 from . import dax, mbr
 from .ext4_read import DamagedError, Ext4Reader, Inode
@@ -20,29 +20,6 @@ from .layout import Layout
 
 _MAX_PROBLEMS = 20
 BLOCK_SIZE = 4096  # what DAX needs: the guest's page size
-
-
-@dataclass(frozen=True, slots=True)
-class AgentFile:
-    """The agent as it must be in the image: its path there and its digest."""
-
-    path: bytes
-    sha256: str
-
-
-def agent_problem(tree: Tree, agent: AgentFile) -> str | None:
-    """What is wrong with the agent in a tree, or None."""
-    node = tree.get(agent.path)
-    if node is None or node.content is None:
-        return f"there is no agent at {shown(agent.path)}"
-    if not node.mode & 0o111:
-        return f"the agent at {shown(agent.path)} is not executable"
-    digest = hashlib.sha256()
-    for at in range(0, node.size, CHUNK):
-        digest.update(read_padded(node.content, at, min(CHUNK, node.size - at)))
-    if digest.hexdigest() != agent.sha256:
-        return f"the agent at {shown(agent.path)} has the digest {digest.hexdigest()}, not {agent.sha256}"
-    return None
 
 
 def check_image(path: Path, layout: Layout, tree: Tree, agent: AgentFile) -> None:

@@ -87,22 +87,3 @@ def applet_paths(listing: str) -> tuple[bytes, ...]:
     if b"bin/sh" not in found:
         raise ToolError("this busybox has no shell", hint="install Debian's busybox-static")
     return tuple(sorted(found))
-
-
-_PT_INTERP = 3  # elf.h: names the dynamic linker; a static program has none
-
-
-def is_static_elf(path: Path) -> bool:
-    """Whether a file is a 64-bit little-endian ELF that needs no dynamic linker. Raises InputError if unreadable."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(64)
-            if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
-                return False
-            table, entry, count = (int.from_bytes(head[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
-            stream.seek(table)
-            headers = stream.read(entry * count)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    kinds = [int.from_bytes(headers[at : at + 4], "little") for at in range(0, len(headers), entry or 1)]
-    return bool(kinds) and _PT_INTERP not in kinds

@@ -6,20 +6,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..image import dax, mbr
-from ..image.ext4 import Ext4, Written
-from ..image.ext4_records import BLOCK
 from ..image.layout import Layout, layout_for
-from ..image.readback import AgentFile, check_image
-from ..image.sparse_file import SparseFile
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
-from ..rootfs.tar import open_tar
-from ..rootfs.tree import Tree
+from ..rootfs.agent_file import AgentFile
 from ..spec.model import Image
 from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
+
+if TYPE_CHECKING:
+    from ..image.ext4 import Written
+    from ..rootfs.tree import Tree
 
 IMAGE = "image"
 INFO = "image.json"
@@ -67,6 +65,9 @@ class ImageStage(Stage):
         )
 
     def run(self, work: Work) -> None:
+        from ..image.readback import check_image
+        from ..rootfs.tar import open_tar
+
         agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
         digest = work.recipe.inputs[f"rootfs/{TAR}"]
         path = work.out / IMAGE
@@ -80,6 +81,10 @@ class ImageStage(Stage):
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
 
     def _write(self, work: Work, tree: Tree, path: Path, digest: str) -> tuple[Layout, Written, int]:
+        from ..image import dax, mbr
+        from ..image.ext4 import Ext4
+        from ..image.sparse_file import SparseFile
+
         plan = Ext4(tree)
         layout = layout_for(plan.smallest, self.image.dax, self.align_mib)
         while not plan.fits(layout.filesystem_size):
@@ -107,6 +112,8 @@ def _ids(digest: str) -> tuple[bytes, bytes]:
 
 
 def _info(layout: Layout, written: Written, blocks: int, uuid: bytes, agent: AgentFile) -> dict[str, Any]:
+    from ..image.ext4_records import BLOCK
+
     text = uuid.hex()
     return {
         "version": 1,

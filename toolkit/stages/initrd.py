@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..errors import Problem, ToolError, Where
-from ..image.cpio import cpio_problems, write_cpio
-from ..image.readback import AgentFile, agent_problem
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..rootfs.agent_file import AgentFile, agent_problem
 from ..rootfs.minimal import AGENT, DEVICES
-from ..rootfs.tar import open_tar
 from ..rootfs.tree import CHUNK, Kind, Node, Tree, shown
 from ..spec.model import Initrd
 from .rootfs import INFO as ROOTFS_INFO
@@ -69,6 +67,9 @@ class InitrdStage(Stage):
         )
 
     def run(self, work: Work) -> None:
+        from ..image.cpio import write_cpio
+        from ..rootfs.tar import open_tar
+
         plain, path = work.scratch / _PLAIN, work.out / INITRD
         agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
         with open_tar(work.inputs.path("rootfs", TAR)) as tar:
@@ -117,6 +118,8 @@ def bootable(tree: Tree) -> None:
 
 def _check(path: Path, tree: Tree, agent: AgentFile) -> None:
     """Compare the archive with the tree, and the agent with what it should be. Raises ToolError."""
+    from ..image.cpio import cpio_problems
+
     wrong = agent_problem(tree, agent)
     texts = chain([wrong] if wrong else [], cpio_problems(path, tree))
     problems = [Problem(text, Where(str(path))) for text in islice(texts, _MAX_PROBLEMS)]

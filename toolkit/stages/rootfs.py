@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import run
-from ..errors import ToolError
-from ..image.readback import AgentFile
+from ..elf import read_program
+from ..errors import InputError, ToolError
 from ..pipeline.packages import install_hint
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
-from ..rootfs.minimal import AGENT, POLICY, applet_paths, is_static_elf, minimal_tree
-from ..rootfs.tar_write import write_tar
-from ..rootfs.tree import shown
+from ..rootfs.agent_file import AgentFile
 from ..spec.model import MinimalRootfs
 
 TAR = "rootfs.tar"
@@ -61,6 +59,10 @@ class RootfsStage(Stage):
         )
 
     def run(self, work: Work) -> None:
+        from ..rootfs.minimal import AGENT, POLICY, applet_paths, minimal_tree
+        from ..rootfs.tar_write import write_tar
+        from ..rootfs.tree import shown
+
         agent = work.inputs.path("agent", _AGENT_FILE)
         policy = None
         if f"agent/{_POLICY_FILE}" in work.recipe.inputs:
@@ -117,6 +119,10 @@ def _busybox() -> Path:
     path = run.which("busybox")
     if path is None:
         raise ToolError("busybox, which goes into the guest, is not installed", hint=hint)
-    if not is_static_elf(path):
+    try:
+        static = read_program(path).interpreter is None
+    except InputError:  # no program at all but a script, say
+        static = False
+    if not static:
         raise ToolError(f"{path} is not a static program, and the guest has no libraries for it", hint=hint)
     return path

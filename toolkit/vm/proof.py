@@ -13,11 +13,13 @@ from itertools import islice
 from pathlib import Path
 
 from ..image.layout import Layout, start_of
-from ..image.readback import AgentFile, image_problems
+from ..image.readback import image_problems
+from ..rootfs.agent_file import AgentFile
 from . import budgets
 from .built_set import MANIFEST
 from .checks import FAIL, PASS, Check, Skipped, Verdict
 from .evidence import Evidence, text
+from .oci import Process
 
 _SHOWN = 5  # files named in one detail
 _EXIT_CODES = (0, 1, 3, 42, 255)
@@ -165,7 +167,9 @@ def container_exit_codes(evidence: Evidence) -> Verdict:
         if done.status != code:
             wrong.append(f"`exit {code}` gave {done.status}")
     # From outside: a container's first process does not die of what it sends itself.
-    killed = evidence.guest().container(["/bin/sleep", "1000"], started=lambda program: program.signal(9)).status
+    killed = (
+        evidence.guest().container(Process(["/bin/sleep", "1000"]), started=lambda program: program.signal(9)).status
+    )
     if killed != _KILLED:
         wrong.append(f"death by SIGKILL gave {killed}")
     if wrong:
