@@ -189,6 +189,8 @@ class _Explainer:
 
     def _explain_oneOf(self) -> Iterator[tuple[Steps, Problem]]:  # noqa: N802 -- a keyword's name
         # Our schemas use oneOf for one thing only: exactly one of these keys.
+        if not isinstance(self.instance, dict):
+            return  # that it should have been a mapping is said already
         keys = [branch["required"][0] for branch in self.error.validator_value]
         given = [key for key in keys if key in self.instance]
         words = either([f'"{key}"' for key in keys])
