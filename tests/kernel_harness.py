@@ -44,8 +44,8 @@ kernelrelease:
 $(O)/main.o: init/main.c $(O)/.config
 	@echo '  CC      init/main.o'
 	@$(CC) -ffreestanding -c -o $@ -DCONFIG="\"$$(cksum < $(O)/.config)\"" \
-	  -DBANNER='"Linux version $(RELEASE) ($(KBUILD_BUILD_USER)@$(KBUILD_BUILD_HOST)) $(KBUILD_BUILD_TIMESTAMP)"' \
-	  -fmacro-prefix-map=$(CURDIR)/= $(CURDIR)/init/main.c
+		-DBANNER='"Linux version $(RELEASE) ($(KBUILD_BUILD_USER)@$(KBUILD_BUILD_HOST)) $(KBUILD_BUILD_TIMESTAMP)"' \
+		-fmacro-prefix-map=$(CURDIR)/= $(CURDIR)/init/main.c
 $(O)/vmlinux: $(O)/main.o
 	@echo '  LD      vmlinux'
 	@$(CC) $(FLAGS) -o $@ $<

@@ -29,10 +29,10 @@ config DRIVER
 		|| B
 	select HELPER if C
 	help
-	  config NOT_A_SYMBOL
-	  depends on this is prose
+\t  config NOT_A_SYMBOL
+\t  depends on this is prose
 
-	  if you read this, the help text did not end
+\t  if you read this, the help text did not end
 
 config "QUOTED"
 	string 'a prompt with # in it'

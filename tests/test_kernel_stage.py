@@ -262,8 +262,8 @@ def test_killed_at_once_or_later_the_next_build_just_works(bench: Bench, tree: P
     cache = tmp_path / "killed"
     pid_file = tmp_path / "pid"
     makefile = tree / "Makefile"
-    slow = f"\n$(O)/main.o: slow\n.PHONY: slow\nslow:\n\t@test -e {tmp_path}/go || {{ echo $$$$ > {pid_file}; sleep 60; }}\n"
-    makefile.write_text(makefile.read_text() + slow)
+    wait = f"test -e {tmp_path}/go || {{ echo $$$$ > {pid_file}; sleep 60; }}"
+    makefile.write_text(makefile.read_text() + f"\n$(O)/main.o: slow\n.PHONY: slow\nslow:\n\t@{wait}\n")
     script = BUILD.format(
         tests=str(Path(__file__).parent),
         library=str(bench.cache.parent / "kernel-configs"),

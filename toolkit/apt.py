@@ -169,15 +169,16 @@ class Apt:
 
 def _has_lists(folder: Path) -> bool:
     try:
-        return any("_Packages" in entry.name for entry in os.scandir(folder))
+        return any("_Packages" in path.name for path in folder.iterdir())
     except OSError:
         return False
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
     try:
-        entries = sorted((e for e in os.scandir(folder) if e.is_file()), key=lambda e: e.name)
-        return [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries]
+        with os.scandir(folder) as found:
+            entries = sorted((e for e in found if e.is_file()), key=lambda e: e.name)
+            return [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries]
     except OSError:
         return []
 

@@ -90,6 +90,7 @@ def download(url: str, target: Path, progress: Progress) -> None:
             total = int(response.headers.get("Content-Length") or 0)
             done = _copy(response, target, total, progress)
     except urllib.error.HTTPError as error:
+        error.close()
         raise ToolError(f"cannot fetch {url}: {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise ToolError(f"cannot fetch {url}: {getattr(error.reason, 'strerror', None) or error.reason}") from error

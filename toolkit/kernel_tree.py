@@ -154,6 +154,7 @@ def _apply(patch: Path, tree: Path, making: Path) -> None:
         "patch",
         "-p1",
         "-N",
+        "-F0",
         "-r",
         str(rejects),
         "--no-backup-if-mismatch",
@@ -167,7 +168,9 @@ def _apply(patch: Path, tree: Path, making: Path) -> None:
         return
     hunk = rejects.read_text(errors="replace") if rejects.exists() else ""
     told = "\n".join(f"  {line}" for line in [*result.output.splitlines(), *hunk.splitlines()[:60]])
-    raise InputError(f"the patch {patch} does not apply:\n{told}", hint="patches are applied in order, with patch -p1")
+    raise InputError(
+        f"the patch {patch} does not apply:\n{told}", hint="patches are applied in order, with patch -p1 and no fuzz"
+    )
 
 
 def _fingerprint(tree: Path) -> str:
@@ -175,7 +178,9 @@ def _fingerprint(tree: Path) -> str:
     hasher = hashlib.sha256()
     for path, entry in _walk(str(tree), ""):
         info = entry.stat(follow_symlinks=False)
-        hasher.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\0{info.st_ino}\n".encode(errors="surrogateescape"))
+        hasher.update(
+            f"{path}\0{info.st_size}\0{info.st_mtime_ns}\0{info.st_ctime_ns}\n".encode(errors="surrogateescape")
+        )
     return hasher.hexdigest()
 
 

@@ -59,8 +59,9 @@ class KernelSourceStage(Stage):
             options["tree"] = kernel_tree.from_folder(self.origin.source.path, inputs.cache).identity
         else:
             options["archive"] = archive[1]
+        apply = ("patch", "-p1", "-N", "-F0", "-d", "@tree@", "-i")
         return Recipe(
-            commands=[Command("patch", "-p1", "-N", "-d", "@tree@", "-i", patch.name) for patch in self.origin.patches],
+            commands=[Command(*apply, patch.name) for patch in self.origin.patches],
             options=options,
             tools={"patch": inputs.tool("patch", "--version")} if patches else {},
         )
