@@ -10,7 +10,6 @@ from .stages.image import ImageStage
 from .stages.initrd import InitrdStage
 from .stages.kernel import KernelStage
 from .stages.kernel_config import KernelConfigStage
-from .stages.kernel_prebuilt import PrebuiltKernelStage
 from .stages.kernel_source import KernelOrigin, KernelSourceStage
 from .stages.rootfs import RootfsStage
 from .stages.runtime_config import RuntimeConfigStage
@@ -56,6 +55,8 @@ def _roots(spec: Spec) -> list[str]:
 def _kernel(spec: Spec) -> tuple[Stage, ...]:
     kernel = spec.kernel
     if isinstance(kernel.source, PrebuiltKernel):
+        from .stages.kernel_prebuilt import PrebuiltKernelStage
+
         return (PrebuiltKernelStage(kernel.source, spec.arch),)
     origin = KernelOrigin(kernel.source, kernel.patches)
     return (

@@ -15,6 +15,8 @@ from .rules import Values, broken
 from .settings import Chosen, carried, choose
 
 _SHARE = "share/kata-containers"
+TEMPLATE = "configuration.toml.j2"
+"""The template that `render` fills in, below ``templates/``."""
 
 
 @dataclass(frozen=True, slots=True)

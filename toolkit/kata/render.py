@@ -11,10 +11,10 @@ from typing import Any
 
 from .. import resources
 from ..errors import InternalError
+from .config import TEMPLATE
 from .keys import Dialect, Setting, Side, tables
 from .settings import shown
 
-TEMPLATE = "configuration.toml.j2"
 _WIDTH = 105
 _SECTIONS = {
     "go": ("hypervisor", "factory", "agent", "runtime"),

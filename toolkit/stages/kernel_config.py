@@ -6,16 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import kbuild, resources
-from ..kconfig.fragments import load_library
-from ..kconfig.requests import Wishes, collect
-from ..kconfig.resolve import check, report
 from ..pipeline.files import read_json, write_atomically
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import KernelOption
 from .kernel_source import KernelOrigin
+
+if TYPE_CHECKING:
+    from ..kconfig.requests import Wishes
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class KernelConfigStage(Stage):
         )
 
     def run(self, work: Work) -> None:
+        from ..kconfig.resolve import check, report
+
         arch = kbuild.arch_of(self.arch)
         wishes = self._wishes(work.inputs)
         (work.scratch / "requests").write_text(wishes.allconfig())
@@ -70,6 +72,9 @@ class KernelConfigStage(Stage):
         (work.out / "kernel-config.json").write_bytes(described)
 
     def _wishes(self, inputs: Inputs) -> Wishes:
+        from ..kconfig.fragments import load_library
+        from ..kconfig.requests import collect
+
         return collect(load_library(), self.profile, self.options, arch=self.arch, kernel=_version(inputs))
 
     def _asked(self, inputs: Inputs) -> Mapping[str, Any]:

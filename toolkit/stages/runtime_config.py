@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 from .. import resources
 from ..errors import InputError
-from ..kata.config import Request, config_tree, config_values, file_name
-from ..kata.render import TEMPLATE, render
+from ..kata.config import TEMPLATE, Request, config_tree, config_values, file_name
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Spec
 
@@ -62,6 +61,8 @@ class RuntimeConfigStage(Stage):
         )
 
     def run(self, work: Work) -> None:
+        from ..kata.render import render
+
         release = work.inputs.path("kernel", "release").read_text().strip()
         files = self.files(release)
         for done, (name, file) in enumerate(sorted(files.items()), 1):
