@@ -14,6 +14,7 @@ import typer
 from ..errors import InputError, relative
 from ..vm.attached import run_attached
 from ..vm.built_set import MANIFEST, BuiltSet
+from ..vm.oci import Process
 from ..vm.session import Options, PowerOff, Session
 
 
@@ -50,7 +51,7 @@ def boot_guest(
             return run_attached(session, command)
         document = _document(session, note)
         if command:
-            done = session.run(command, stdin=b"" if sys.stdin.isatty() else sys.stdin.buffer.read())
+            done = session.container(Process(command), stdin=None if sys.stdin.isatty() else 0)
             document |= {
                 "exit_code": done.status,
                 "stdout": done.stdout.decode(errors="replace"),

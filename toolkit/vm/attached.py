@@ -33,7 +33,7 @@ def run_attached(session: Session, command: Sequence[str]) -> int:
         out.belongs_to(running)
         err.belongs_to(running)
 
-    return session.container(command, stdin=STDIN, stdout=out.write, stderr=err.write, started=started).status
+    return session.container(Process(command), stdin=STDIN, stdout=out.write, stderr=err.write, started=started).status
 
 
 def _with_terminal(session: Session, command: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def _with_terminal(session: Session, command: Sequence[str]) -> int:
 
     before = signal.getsignal(signal.SIGWINCH)
     try:
-        return session.container(command, process=process, stdin=STDIN, stdout=out.write, started=started).status
+        return session.container(process, stdin=STDIN, stdout=out.write, started=started).status
     finally:
         signal.signal(signal.SIGWINCH, before)
 

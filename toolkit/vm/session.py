@@ -18,8 +18,9 @@ from ..errors import KataToolkitError, ToolError
 from ..kata.cmdline import kernel_cmdline
 from . import accel as accel_module
 from . import failures, qemu, vsock
-from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Finished
+from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Finished, Running, Sink, Stdin
 from .built_set import Guest
+from .oci import Process, container_spec
 from .vmm import Vmm
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
@@ -106,7 +107,7 @@ class Session:
         self.seconds_to_agent = time.monotonic() - vmm.started
         self._limit = limit_seconds
         self._has_sandbox = False
-        self._root = _shared_root() if machine.share else {}
+        self._root = _shared_root() if machine.share else ((), {})
 
     @property
     def accel(self) -> str:
@@ -176,17 +177,38 @@ class Session:
         Raises AgentError when it cannot be started, AgentSilent when it takes longer, and what `failures.explain`
         says when the guest is gone.
         """
-        return self.container(command, stdin=stdin, timeout_seconds=timeout_seconds)
+        return self.container(Process(command), stdin=stdin, timeout_seconds=timeout_seconds)
 
-    def container(self, command: Sequence[str], **how: Any) -> Finished:
-        """Run a container; ``how`` is passed on to `AgentClient.run_container`. Its root is the shared folder, if
-        there is one, or the guest's own, read-only.
+    def container(
+        self,
+        process: Process,
+        *,
+        stdin: Stdin = None,
+        stdout: Sink | None = None,
+        stderr: Sink | None = None,
+        started: Callable[[Running], None] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Finished:
+        """Run a container to its end. Its root is the shared folder, if there is one, or the guest's own, read-only.
+
+        ``stdin``, ``stdout`` and ``stderr`` as `Running.communicate` takes them; ``started`` gets the running
+        program. Raises as `run` does.
         """
         try:
-            self._make_sandbox()
-            return self.agent.run_container(command, **self._root, **how)
+            if not self._has_sandbox:
+                self.agent.create_sandbox()
+                self._has_sandbox = True
+            storages, root = self._root
+            container = self.agent.create_container(container_spec(process, **root), storages=storages)
+            running = container.start()
+            if started:
+                started(running)
+            done = running.communicate(stdin, stdout, stderr, timeout_seconds)
+            # Only when all went well: whoever gives up on a container throws its guest away.
+            container.remove()
         except AgentGone as gone:
             raise self._lost("the container ended") or gone from gone
+        return done
 
     def debug_console(self) -> socket.socket:
         """A connection to the shell that the agent offers with ``Options.debug_console``. Raises ToolError."""
@@ -202,11 +224,6 @@ class Session:
             raise ToolError("the guest's debug console cannot be reached")
         return end
 
-    def _make_sandbox(self) -> None:
-        if not self._has_sandbox:
-            self.agent.create_sandbox()
-            self._has_sandbox = True
-
     def _lost(self, waiting_for: str) -> KataToolkitError | None:
         """Why the agent's connection ended, when that is because its guest is gone."""
         if self.vmm.wait(0.5) is None and not self.vmm.console.panic():
@@ -215,9 +232,11 @@ class Session:
 
     def power_off(self, patience: float = _POWER_OFF_SECONDS) -> PowerOff:
         """Destroy the sandbox and see the guest switch itself off. Never raises for a guest that does not."""
+        from .agent_pb2 import DestroySandboxRequest
+
         begin = time.monotonic()
         with contextlib.suppress(AgentError, AgentSilent):  # the guest may be off before it can answer
-            self.agent.destroy_sandbox()
+            self.agent.call("DestroySandbox", DestroySandboxRequest(), timeout_seconds=patience)
         status = self.vmm.wait(patience)
         seconds = time.monotonic() - begin
         panic, reason = self.vmm.console.panic(), self.vmm.signs.shutdown
@@ -237,8 +256,8 @@ class Session:
         self.vmm.close()
 
 
-def _shared_root() -> dict[str, Any]:
-    """The container's root, when it is the folder that the host shares by 9p.
+def _shared_root() -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What to mount, and where the container's root is then, when it is the folder that the host shares by 9p.
 
     The folder is read-only to the guest, and may lack the mount points a container needs: what is written lies in
     the guest's memory, over it.
@@ -255,7 +274,7 @@ def _shared_root() -> dict[str, Any]:
     )
     layers = (f"lowerdir={lower}", f"upperdir={_SHARES}/upper", f"workdir={_SHARES}/work")
     over = Storage(driver="overlayfs", source="overlay", fstype="overlay", options=layers, mount_point=root)
-    return {"storages": (share, over), "rootfs": root, "read_only": False}
+    return (share, over), {"rootfs": root, "read_only": False}
 
 
 class _KvmFault(Exception):  # noqa: N818 -- caught in this file

@@ -66,7 +66,6 @@ class Vmm:
         self.signs = Signs()
         self._stderr = bytearray()
         self._silence = silence_seconds
-        self._closing = False
         ours, theirs = _pairs(agent=vhost_vsock is None, debug_console=debug_console)
         with contextlib.ExitStack() as undo:
             for end in ours.values():
@@ -123,7 +122,6 @@ class Vmm:
 
     def close(self) -> None:
         """End QEMU if it still runs, and release everything. Safe to call twice."""
-        self._closing = True
         self.kill()  # nothing of the guest is worth a grace time: its disks are read-only
         run.stop(self.process)
         self._thread.join(5)
@@ -135,8 +133,9 @@ class Vmm:
         stdout = self.process.stdout
         assert stdout is not None  # noqa: S101 -- PIPE was asked for
         events = _JsonLines(self._event)
-        with selectors.DefaultSelector() as selector, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a QEMU that is gone already has still said why
             self._monitor.sendall(b'{"execute": "qmp_capabilities"}\n')
+        with selectors.DefaultSelector() as selector:
             selector.register(self._monitor, selectors.EVENT_READ, events.feed)
             selector.register(self._console, selectors.EVENT_READ, self.console.feed)
             selector.register(stdout, selectors.EVENT_READ, self._said)
@@ -144,7 +143,7 @@ class Vmm:
                 for key, _ in selector.select(_TICK_SECONDS):
                     try:
                         data = os.read(key.fd, _READ)
-                    except ConnectionResetError:
+                    except OSError:  # reset: the other end died with bytes of ours unread
                         data = b""
                     if data:
                         key.data(data)
