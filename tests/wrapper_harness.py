@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +69,7 @@ def build_wrapper(
 def stage_for(
     prefix: Path | str, *, name: str = "toy", kata: str = "4.1", configs: Sequence[RuntimeConfig] = (GO, RUST)
 ) -> WrapperStage:
-    return WrapperStage(name, "toy", str(prefix), kata, tuple(configs), image=True, initrd=True)
+    return WrapperStage(name, "toy", str(prefix), kata, platform.machine(), tuple(configs), image=True, initrd=True)
 
 
 def lay_out(tree: Path, program: Path, *, name: str = "toy", configs: Sequence[RuntimeConfig] = (GO, RUST)) -> None:

@@ -34,6 +34,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
             spec.name,
             spec.prefix,
             spec.kata,
+            spec.arch,
             tuple(RuntimeConfig.of(h.name, dialect) for h in spec.hypervisors for dialect in h.dialects),
             image="image" in _roots(spec),
             initrd=spec.initrd.enabled,

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import resources
 from ..errors import InputError
-from .keys import Dialect
+from ..spec.model import Dialect
 
 _SECTOR = 512
 _VERITY_FIELDS = ("root_hash", "salt", "data_blocks", "data_block_size", "hash_block_size")

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .. import set_paths
 from ..errors import InputError, InternalError, Problem, Where
-from ..spec.model import Hypervisor, Spec
+from ..spec.model import Dialect, Hypervisor, Spec
 from .cmdline import agent_params
-from .keys import DIALECTS, Dialect, tables
+from .keys import DIALECTS, tables
 from .rules import Values, broken
 from .settings import Chosen, carried, choose
 
-_SHARE = "share/kata-containers"
 TEMPLATE = "configuration.toml.j2"
 """The template that `render` fills in, below ``templates/``."""
 
@@ -46,10 +46,9 @@ class Request:
             kernel_params=spec.kernel.cmdline,
         )
 
-    @property
-    def share(self) -> str:
-        """The installed folder of kernel and images."""
-        return f"{self.prefix.rstrip('/')}/{_SHARE}"
+    def installed(self, path: str) -> str:
+        """Where a file of the set (see `set_paths`) lies once it is installed."""
+        return f"{self.prefix.rstrip('/')}/{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +150,12 @@ def _written(name: str, dialect: Dialect, value: Any) -> Any:
 def _decided(request: Request, release: str) -> dict[str, Any]:
     """What follows from the rest of the spec."""
     decided = {
-        "kernel": f"{request.share}/vmlinux-{release}",
+        "kernel": request.installed(set_paths.kernel(release)),
         "kernel_params": " ".join(_kernel_params(request)),
     }
     if request.hypervisor.boot == "initrd":
-        return {**decided, "initrd": f"{request.share}/{request.name}.initrd"}
-    return {**decided, "image": f"{request.share}/{request.name}.img", "rootfs_type": request.rootfs_type}
+        return {**decided, "initrd": request.installed(set_paths.initrd(request.name))}
+    return {**decided, "image": request.installed(set_paths.image(request.name)), "rootfs_type": request.rootfs_type}
 
 
 def _kernel_params(request: Request) -> tuple[str, ...]:

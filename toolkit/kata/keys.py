@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from .. import resources
+from ..spec.model import Dialect
 
-Dialect = Literal["go", "rs"]
 DIALECTS: tuple[Dialect, ...] = ("go", "rs")
 _FILES = ("hypervisor", "factory", "agent", "runtime")
 _PREFIX = {"hypervisor": "", "hypervisor.factory": "factory."}

@@ -11,8 +11,9 @@ from typing import Any
 
 from .. import resources
 from ..errors import InternalError
+from ..spec.model import Dialect
 from .config import TEMPLATE
-from .keys import Dialect, Setting, Side, tables
+from .keys import Setting, Side, tables
 from .settings import shown
 
 _WIDTH = 105

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .keys import Dialect, tables
+from ..spec.model import Dialect
+from .keys import tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Problem
-from ..spec.model import Hypervisor
+from ..spec.model import Dialect, Hypervisor
 from ..spec.suggest import nearest
-from .keys import DIALECTS, Carry, Dialect, Setting, Side, Tables, dotted, tables
+from .keys import DIALECTS, Carry, Setting, Side, Tables, dotted, tables
 
 _INT64 = 1 << 63
 _SYMBOLS = ("MiB", "ms", "s")  # units that read well behind any number

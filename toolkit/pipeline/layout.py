@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from .. import set_paths
 from ..spec.model import Spec
 from .store import Entry
-
-KATA_SHARE = "share/kata-containers"
-KATA_DEFAULTS = "share/defaults/kata-containers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +22,19 @@ class Artifact:
 
 def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> Iterator[Artifact]:
     """The artefacts that the entries at hand give; ``release`` is the kernel's (``uname -r``), if it was built."""
+    kernel = [
+        Artifact(set_paths.kernel(release), "kernel", "vmlinux", "kernel"),
+        Artifact(set_paths.bzimage(release), "kernel", "vmlinuz", "bzimage"),
+        Artifact(set_paths.kernel_config(release), "kernel", "config", "kernel_config"),
+        Artifact(set_paths.system_map(release), "kernel", "System.map", "system_map"),
+    ] if release else []  # fmt: skip
     named = [
-        Artifact(f"{KATA_SHARE}/vmlinux-{release}", "kernel", "vmlinux", "kernel"),
-        Artifact(f"{KATA_SHARE}/vmlinuz-{release}", "kernel", "vmlinuz", "bzimage"),
-        Artifact(f"{KATA_SHARE}/config-{release}", "kernel", "config", "kernel_config"),
-        Artifact(f"{KATA_SHARE}/System.map-{release}", "kernel", "System.map", "system_map"),
+        *kernel,
         Artifact("kernel-config.json", "kernel_config", "kernel-config.json", "kernel_config_report"),
-        Artifact(f"{KATA_SHARE}/{spec.name}.img", "image", "image", "image"),
-        Artifact(f"{KATA_SHARE}/{spec.name}.initrd", "initrd", "initrd", "initrd"),
-        Artifact(f"bin/{spec.wrapper}", "wrapper", "wrapper", "wrapper"),
-        Artifact(f"bin/containerd-shim-{spec.wrapper}-v2", "wrapper", "wrapper", "shim"),
+        Artifact(set_paths.image(spec.name), "image", "image", "image"),
+        Artifact(set_paths.initrd(spec.name), "initrd", "initrd", "initrd"),
+        Artifact(set_paths.wrapper(spec.wrapper), "wrapper", "wrapper", "wrapper"),
+        Artifact(set_paths.shim(spec.wrapper), "wrapper", "wrapper", "shim"),
     ]
     for artifact in named:
         entry = entries.get(artifact.stage)
@@ -41,4 +42,4 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
             yield artifact
     configs = entries.get("runtime_config")
     for name in sorted(configs.files) if configs else ():
-        yield Artifact(f"{KATA_DEFAULTS}/{name}", "runtime_config", name, "runtime_config")
+        yield Artifact(set_paths.runtime_config(name), "runtime_config", name, "runtime_config")

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ..errors import Where
+
+Dialect = Literal["go", "rs"]
+"""Which of Kata's two runtimes a configuration is for."""
 
 Scalar = bool | int | float | str
 Setting = Scalar | list[Scalar]
@@ -137,7 +141,7 @@ class Hypervisor:
 
     name: str
     boot: str = "image"  # image | initrd
-    dialects: tuple[str, ...] = ("go", "rs")
+    dialects: tuple[Dialect, ...] = ("go", "rs")
     settings: Mapping[str, Setting] = field(default_factory=dict)
     where: Mapping[str, Where] = field(default_factory=dict)
 

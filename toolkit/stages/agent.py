@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .. import resources, run
-from ..download import copy_file
+from .. import resources
 from ..elf import MACHINES, read_program
 from ..errors import InputError, ToolError
+from ..pipeline.files import copy_checked
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..spec.model import Agent, BinaryAgent, BuiltinAgent
+from ..static_c import CFLAGS, LDFLAGS, StaticC
 
 INIT = "init"
 POLICY = "default-policy.rego"
@@ -20,13 +20,10 @@ ALLOW_ALL = "allow-all"
 
 _PROTOBUF_C_HINT = "apt-get install libprotobuf-c-dev protobuf-c-compiler"
 _CFLAGS = (
-    "-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-U_FORTIFY_SOURCE", "-Os", "-Wall", "-Wextra",
-    "-fstack-protector-strong", "-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables",
-    "-fno-ident", "-fno-pie", "-ffile-prefix-map=@resources@=.",
+    *CFLAGS, "-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-U_FORTIFY_SOURCE", "-Os", "-fstack-protector-strong",
+    "-ffunction-sections", "-fdata-sections", "-fno-pie", "-ffile-prefix-map=@resources@=.",
 )  # fmt: skip
-_LDFLAGS = (
-    "-static", "-no-pie", "-s", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,-z,noseparate-code",
-)  # fmt: skip
+_LDFLAGS = (*LDFLAGS, "-no-pie", "-Wl,--gc-sections")
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,13 @@ class AgentStage(Stage):
     # ---- ours ----
 
     def _plan_builtin(self, inputs: Inputs) -> Recipe:
-        compiler = _compiler(self.arch)
+        compiler = StaticC.for_arch(self.arch)
         sources = _sources()
-        library = _library(inputs, compiler, "libprotobuf-c.a", _PROTOBUF_C_HINT)
+        library = compiler.library(inputs, "libprotobuf-c.a", _PROTOBUF_C_HINT)
         units = [f"@resources@/agent/{path.name}" for path in sources if path.suffix == ".c"]
         generate = Command("protoc-c", "--proto_path=@resources@/agent/proto", "--c_out=@scratch@", "agent.proto")
         compile_ = Command(
-            compiler, *_CFLAGS, "-I@scratch@", "-iquote", "@resources@/agent", *_header_folders(self.arch),
+            compiler.command, *_CFLAGS, "-I@scratch@", "-iquote", "@resources@/agent", *_header_folders(self.arch),
             "-o", f"@out@/{INIT}", *_LDFLAGS, *units, "@scratch@/agent.pb-c.c", "@protobuf_c@",
         )  # fmt: skip
         files = {f"agent/{path.relative_to(_folder())}": inputs.file_digest(path) for path in sources}
@@ -70,9 +67,7 @@ class AgentStage(Stage):
             options={"kind": "builtin", "arch": self.arch},
             files=files,
             tools={
-                compiler: inputs.tool(compiler, "--version"),
-                "ld": inputs.tool("ld", "--version"),
-                "libc.a": inputs.file_digest(_library(inputs, compiler, "libc.a", "apt-get install musl-tools")),
+                **compiler.tools(inputs),
                 "libprotobuf-c.a": inputs.file_digest(library),
                 "protoc-c": inputs.tool("protoc-c", "--version"),
             },
@@ -81,7 +76,7 @@ class AgentStage(Stage):
 
     def _compile(self, work: Work) -> None:
         generate, compile_ = work.recipe.commands
-        library = _library(work.inputs, compile_.argv[0], "libprotobuf-c.a", _PROTOBUF_C_HINT)
+        library = StaticC(compile_.argv[0]).library(work.inputs, "libprotobuf-c.a", _PROTOBUF_C_HINT)
         work.run(generate)
         work.run(compile_, protobuf_c=library)
         program = read_program(work.out / INIT)
@@ -108,11 +103,10 @@ class AgentStage(Stage):
     def _take(self, agent: BinaryAgent, work: Work) -> None:
         source = agent.binary.path or work.inputs.path("sources", "agent")
         _require_fit(source, agent.binary.name, self.arch)
-        _copy(source, work.out / INIT, work.recipe.files["agent"])
-        (work.out / INIT).chmod(0o755)
+        _copy(source, work.out / INIT, work.recipe.files["agent"], 0o755)
         policy = _policy(agent)
         if policy:
-            _copy(policy, work.out / POLICY, work.recipe.files["policy"])
+            _copy(policy, work.out / POLICY, work.recipe.files["policy"], 0o644)
 
 
 def _require_fit(path: Path, name: str, arch: str) -> None:
@@ -134,10 +128,8 @@ def _policy(agent: BinaryAgent) -> Path | None:
     return resources.resource("templates", "allow-all.rego") if agent.policy == ALLOW_ALL else Path(agent.policy)
 
 
-def _copy(source: Path, target: Path, digest: str) -> None:
-    copy_file(source, target)
-    found = hashlib.sha256(target.read_bytes()).hexdigest()
-    if found != digest:
+def _copy(source: Path, target: Path, digest: str, mode: int) -> None:
+    if not copy_checked(source, target, digest, mode):
         raise ToolError(f"{source} changed while it was used", hint="build again")
 
 
@@ -149,28 +141,6 @@ def _sources() -> list[Path]:
     return sorted(path for path in _folder().rglob("*") if path.suffix in {".c", ".h", ".proto"})
 
 
-def _compiler(arch: str) -> str:
-    """musl makes the agent a fifth of the size; without it the host's own C library does."""
-    import platform
-
-    if arch != platform.machine():
-        return f"{arch}-linux-gnu-gcc"
-    return "musl-gcc" if run.which("musl-gcc") else "gcc"
-
-
 def _header_folders(arch: str) -> tuple[str, ...]:
     """musl-gcc knows its own headers only; the kernel's and protobuf-c's come after them."""
     return ("-idirafter", f"/usr/include/{arch}-linux-gnu", "-idirafter", "/usr/include")
-
-
-def _library(inputs: Inputs, compiler: str, name: str, hint: str) -> Path:
-    """A static library that decides the bytes as much as the compiler does."""
-    # musl-gcc looks only where musl lies; protobuf-c's library works with either C library.
-    asked = "gcc" if compiler == "musl-gcc" and name != "libc.a" else compiler
-    words = f"-print-file-name={name}"
-    path = Path(inputs.tool(asked, words))
-    if not path.is_file():  # what was remembered may be from before it was installed
-        path = Path(run.run([asked, words]).output.strip())
-    if not path.is_absolute():  # the compiler repeats the name when it has no such file
-        raise ToolError(f"{asked} finds no {name}", hint=hint)
-    return path

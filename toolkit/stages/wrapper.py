@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .. import resources, run
-from ..errors import InputError, ToolError
-from ..pipeline.layout import KATA_DEFAULTS, KATA_SHARE
+from .. import resources, set_paths
+from ..errors import InputError
+from ..kata.config import file_name
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..spec.model import Dialect
+from ..static_c import CFLAGS, LDFLAGS, StaticC
 
 _PATH_MAX = 4096  # linux/limits.h: bytes of a path with its final zero
 _FIRST_KATA_WITHOUT_CONF_FILE = 4  # from 4.0 on KATA_CONF_FILE may only name the runtime's own default places
-_CFLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fno-ident", "-fno-asynchronous-unwind-tables")
-# No build id (it would hash section padding), no separate pages for headers: the program stays small.
-_LDFLAGS = ("-static", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
+_CFLAGS = (*CFLAGS, "-std=gnu11", "-O2", "-Werror")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,13 @@ class RuntimeConfig:
     """A runtime configuration of the set: ``dialect`` is "go" or "rs", ``path`` is below the install prefix."""
 
     hypervisor: str
-    dialect: str
+    dialect: Dialect
     path: str
 
     @classmethod
-    def of(cls, hypervisor: str, dialect: str) -> RuntimeConfig:
+    def of(cls, hypervisor: str, dialect: Dialect) -> RuntimeConfig:
         """The configuration at the place where Kata's own packages keep it."""
-        go = f"configuration-{hypervisor}.toml"
-        rust = f"runtime-rs/configuration-{hypervisor}-runtime-rs.toml"
-        return cls(hypervisor, dialect, f"{KATA_DEFAULTS}/{go if dialect == 'go' else rust}")
+        return cls(hypervisor, dialect, set_paths.runtime_config(file_name(dialect, hypervisor)))
 
 
 @dataclass(frozen=True)
@@ -50,29 +48,26 @@ class WrapperStage(Stage):
     set_name: str
     prefix: str
     kata: str
+    arch: str
     configs: tuple[RuntimeConfig, ...]
     image: bool = True
     initrd: bool = False
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises NotBuiltYet before kernel and image exist, ToolError without a C compiler that links statically."""
-        compiler = "musl-gcc" if run.which("musl-gcc") else "gcc"
+        compiler = StaticC.for_arch(self.arch)
         sources = _sources()
         files = {f"wrapper/{path.name}": inputs.file_digest(path) for path in sources}
         files["set.c"] = hashlib.sha256(self._facts(inputs).encode()).hexdigest()
         units = [f"@resources@/wrapper/{path.name}" for path in sources if path.suffix == ".c"]
         compile_ = Command(
-            compiler, *_CFLAGS, "-I", "@resources@/wrapper", "-o", "@out@/wrapper", *_LDFLAGS, *units, "set.c"
+            compiler.command, *_CFLAGS, "-I", "@resources@/wrapper", "-o", "@out@/wrapper", *LDFLAGS, *units, "set.c"
         )
         return Recipe(
             commands=(compile_,),
             files=files,
             inputs={f"{stage}/{file}": inputs.digest(stage, file) for _, _, stage, file in self._built(inputs)},
-            tools={
-                compiler: inputs.tool(compiler, "--version"),
-                "ld": inputs.tool("ld", "--version"),
-                "libc.a": _libc_digest(inputs, compiler),
-            },
+            tools=compiler.tools(inputs),
         )
 
     def run(self, work: Work) -> None:
@@ -118,11 +113,11 @@ class WrapperStage(Stage):
     def _built(self, inputs: Inputs) -> list[tuple[str, str, str, str]]:
         """Kind, path below the prefix, stage and file of what the runtime will boot."""
         release = inputs.path("kernel", "release").read_text().strip()
-        built = [("kernel", f"{KATA_SHARE}/vmlinux-{release}", "kernel", "vmlinux")]
+        built = [("kernel", set_paths.kernel(release), "kernel", "vmlinux")]
         if self.image:
-            built.append(("image", f"{KATA_SHARE}/{self.set_name}.img", "image", "image"))
+            built.append(("image", set_paths.image(self.set_name), "image", "image"))
         if self.initrd:
-            built.append(("initrd", f"{KATA_SHARE}/{self.set_name}.initrd", "initrd", "initrd"))
+            built.append(("initrd", set_paths.initrd(self.set_name), "initrd", "initrd"))
         return built
 
     def _honours_conf_file(self) -> bool:
@@ -132,14 +127,6 @@ class WrapperStage(Stage):
 def _sources() -> list[Path]:
     folder = resources.resource("wrapper")
     return sorted(path for path in folder.iterdir() if path.suffix in {".c", ".h"})
-
-
-def _libc_digest(inputs: Inputs, compiler: str) -> str:
-    """The static C library decides the bytes as much as the compiler does."""
-    library = Path(inputs.tool(compiler, "-print-file-name=libc.a"))
-    if not library.is_absolute():  # the compiler repeats the name when it has no such file
-        raise ToolError(f"{compiler} has no static C library", hint="apt-get install musl-tools")
-    return inputs.file_digest(library)
 
 
 def _c(text: str) -> str:

@@ -1,0 +1,51 @@
+"""Where the files of a set lie below its folder, and later below its install prefix: as Kata installs its own."""
+
+from __future__ import annotations
+
+SHARE = "share/kata-containers"
+DEFAULTS = "share/defaults/kata-containers"
+
+
+def kernel(release: str) -> str:
+    """The kernel that QEMU boots; ``release`` is what ``uname -r`` says in the guest."""
+    return f"{SHARE}/vmlinux-{release}"
+
+
+def bzimage(release: str) -> str:
+    """The compressed kernel, for VMMs that want one."""
+    return f"{SHARE}/vmlinuz-{release}"
+
+
+def kernel_config(release: str) -> str:
+    """The kernel's .config."""
+    return f"{SHARE}/config-{release}"
+
+
+def system_map(release: str) -> str:
+    """The kernel's symbols."""
+    return f"{SHARE}/System.map-{release}"
+
+
+def image(name: str) -> str:
+    """The root-file-system image of the set ``name``."""
+    return f"{SHARE}/{name}.img"
+
+
+def initrd(name: str) -> str:
+    """The initrd of the set ``name``."""
+    return f"{SHARE}/{name}.initrd"
+
+
+def runtime_config(file: str) -> str:
+    """A runtime configuration; ``file`` is its name as `kata.config.file_name` gives it."""
+    return f"{DEFAULTS}/{file}"
+
+
+def wrapper(name: str) -> str:
+    """The runtime wrapper."""
+    return f"bin/{name}"
+
+
+def shim(name: str) -> str:
+    """The wrapper by the name that containerd derives from a runtime type (io.containerd.NAME.v2)."""
+    return f"bin/containerd-shim-{name}-v2"
