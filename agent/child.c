@@ -23,9 +23,6 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 
 enum { EXIT_FAILED = 127 };
 
@@ -176,13 +173,10 @@ static void enter_namespaces(const struct launch *launch, const Kata__Linux *spe
 
 static void join_container(const struct launch *launch)
 {
-    int pidfd = (int)syscall(SYS_pidfd_open, launch->join_pid, 0);
-    if (pidfd < 0)
-        child_fail("the container has ended");
     cgroup_join(launch->container->id);
-    if (setns(pidfd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP) < 0)
+    if (setns(launch->join, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP) < 0)
         child_fail("cannot join the container: %s", strerror(errno));
-    close(pidfd);
+    close(launch->join);
     if (chdir("/") < 0)
         child_fail("the container's root: %s", strerror(errno));
 }
@@ -257,7 +251,8 @@ static void set_up_container(const struct launch *launch)
 void child_main(const struct launch *launch)
 {
     const Kata__Process *process = launch->spec;
-    int keep[] = {launch->report, launch->stdio[0], launch->stdio[1], launch->stdio[2], launch->ipc_ns, launch->uts_ns};
+    int keep[] = {launch->report, launch->stdio[0], launch->stdio[1], launch->stdio[2], launch->ipc_ns, launch->uts_ns,
+        launch->join};
     report = launch->report;
     setsid();
     close_all_but(keep, COUNT(keep));

@@ -96,6 +96,13 @@ static void drop(struct conn *conn)
     free(conn);
 }
 
+/* Reading or writing failed: the other end of a socket is gone, or a serial port was unplugged. */
+static void lose(struct conn *conn)
+{
+    conn->serial = false;
+    drop(conn);
+}
+
 /* ---- answers ---- */
 
 /* Returns false when the connection broke (and was dropped). */
@@ -107,8 +114,8 @@ static bool flush(struct conn *conn)
             continue;
         if (wrote < 0 && errno == EAGAIN)
             return true;
-        if (wrote <= 0) {
-            drop(conn);
+        if (wrote < 0) {
+            lose(conn);
             return false;
         }
         conn->out_sent += (size_t)wrote;
@@ -355,9 +362,11 @@ static bool receive(struct conn *conn)
             conn->half_closed = true;
             return true;
         }
-        if (got < 0 && conn->serial)
-            conn->serial = false; /* unplugged: 0 is what a port without a host says */
-        if (got <= 0) {
+        if (got < 0) {
+            lose(conn);
+            return false;
+        }
+        if (got == 0) { /* what a serial port without a host says, too */
             drop(conn);
             return false;
         }

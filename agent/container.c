@@ -42,6 +42,11 @@ struct container *container_find(const char *id)
     return NULL;
 }
 
+struct container *container_first(void)
+{
+    return containers;
+}
+
 size_t container_count(void)
 {
     return count;

@@ -38,6 +38,8 @@ extern struct sandbox sandbox;
 bool container_id_is_valid(const char *id);
 /* NULL: there is none. */
 struct container *container_find(const char *id);
+/* Any that is left; NULL when none is. */
+struct container *container_first(void);
 size_t container_count(void);
 /* Adds an empty one. */
 struct container *container_add(const char *id);

@@ -86,6 +86,7 @@ static int run_timers(void)
 
 void loop_run(void (*idle)(void))
 {
+    stopped = false;
     while (!stopped) {
         int patience = run_timers();
         if (stopped)

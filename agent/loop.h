@@ -30,7 +30,7 @@ void loop_close(struct source *source);
 void timer_arm(struct timer *timer, int64_t delay_ms);
 void timer_cancel(struct timer *timer);
 
-/* Serves events until loop_stop(). When nothing is ready for the first time, calls idle once. */
+/* Serves events until loop_stop() is called by one of them. When nothing is ready for the first time, calls idle once. */
 void loop_run(void (*idle)(void));
 void loop_stop(void);
 

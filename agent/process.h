@@ -53,14 +53,14 @@ struct launch {
     const struct container *container;
     int report;      /* SOCK_SEQPACKET to the agent */
     int stdio[3];    /* -1 with a terminal */
-    int join_pid;    /* exec: a process of the container, as the agent sees it */
+    int join;        /* exec: a pidfd of the container's first process */
     int ipc_ns, uts_ns; /* the sandbox's, to be joined; -1: make new ones */
 };
 
 /* One message of a child: the first byte says what it is, text may follow, a terminal may be attached. */
 enum { REPORT_READY = 'R', REPORT_ERROR = 'E', REPORT_GO = 'G' };
 
-/* Forks the child. pid_ns: a descriptor of the pid namespace to join, -1 for none; new_pid_ns: a fresh one.
+/* Forks the child. pid_ns: a descriptor of the pid namespace to join (or a pidfd of a process in it), -1 for none; new_pid_ns: a fresh one.
  * Returns the process, hung into its container, or NULL (errno says why). */
 struct process *process_launch(
     struct container *container, const char *id, struct launch *launch, int pid_ns, bool new_pid_ns);

@@ -1,9 +1,11 @@
 /* Containers: made, started, signalled, waited for, removed; and the processes run in them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "agent.pb-c.h"
@@ -13,6 +15,7 @@
 #include "bounds.h"
 #include "seccomp.h"
 #include "services.h"
+#include "spawn.h"
 #include "storage.h"
 #include "util.h"
 
@@ -99,6 +102,18 @@ struct pid_choice {
     bool opened; /* joined is ours to close */
 };
 
+/* Opened by the agent itself, so it must not wait for whatever else might lie at that path. */
+static int open_namespace(const char *path)
+{
+    struct statfs found;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0 && (fstatfs(fd, &found) < 0 || found.f_type != NSFS_MAGIC)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 static const char *choose_pids(struct container *container, const Kata__CreateContainerRequest *request,
     struct pid_choice *choice)
 {
@@ -107,11 +122,13 @@ static const char *choose_pids(struct container *container, const Kata__CreateCo
     for (size_t i = 0; spec && i < spec->n_namespaces; i++) {
         if (strcmp(spec->namespaces[i]->type, "pid") != 0)
             continue;
+        if (choice->fresh)
+            return "the pid namespace is named twice";
         choice->fresh = true;
         if (spec->namespaces[i]->path[0]) {
-            choice->joined = open(spec->namespaces[i]->path, O_RDONLY | O_CLOEXEC);
+            choice->joined = open_namespace(spec->namespaces[i]->path);
             if (choice->joined < 0)
-                return "the pid namespace's path cannot be opened";
+                return "the pid namespace's path names none";
             choice->opened = true;
         }
     }
@@ -150,6 +167,7 @@ static const char *begin_container(struct container *container, const Kata__Crea
     struct launch launch = {
         .spec = request->oci->process,
         .create = request,
+        .join = -1,
         .ipc_ns = sandbox.ipc_ns,
         .uts_ns = sandbox.uts_ns,
     };
@@ -247,18 +265,15 @@ void serve_exec_process(const struct call *call, const void *message)
     }
     struct launch launch = {
         .spec = request->process,
-        .join_pid = container_init(container)->pid,
+        .join = spawn_descriptor(container_init(container)->pid),
         .ipc_ns = -1,
         .uts_ns = -1,
     };
-    char *path = xprintf("/proc/%d/ns/pid", (int)launch.join_pid);
-    int pid_ns = open(path, O_RDONLY | O_CLOEXEC);
-    free(path);
     struct process *process
-        = pid_ns >= 0 ? process_launch(container, request->exec_id, &launch, pid_ns, false) : NULL;
+        = launch.join >= 0 ? process_launch(container, request->exec_id, &launch, launch.join, false) : NULL;
     int error = errno;
-    if (pid_ns >= 0)
-        close(pid_ns);
+    if (launch.join >= 0)
+        close(launch.join);
     if (process)
         process->launch = *call;
     else

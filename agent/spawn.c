@@ -10,6 +10,10 @@
 #include "child.h"
 #include "log.h"
 
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
 /* A fork that can put the child into a pid namespace of its own. All arguments but the flags are null, so the
  * architectures' different orders of them do not matter. */
 static pid_t fork_with(unsigned long flags)
@@ -53,4 +57,9 @@ pid_t spawn_job(int report, void (*work)(const void *argument), const void *argu
     child_begin(report);
     work(argument);
     _exit(0);
+}
+
+int spawn_descriptor(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
 }

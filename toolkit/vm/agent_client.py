@@ -22,6 +22,7 @@ __all__ = [
 
 CHECK_SECONDS = 30.0
 CALL_SECONDS = 60.0  # as the Go runtime waits
+_GRACE_SECONDS = 1.0
 _READ_BYTES = 65536
 _WRITE_BYTES = 1 << 20
 
@@ -78,7 +79,8 @@ class AgentClient:
         self, method: str, request: Any, response: Any = pb.Empty, timeout_seconds: float | None = CALL_SECONDS
     ) -> Any:
         """Call a method of grpc.AgentService; the answer is of the class ``response``."""
-        payload = self._connection.call("grpc.AgentService", method, request.SerializeToString(), timeout_seconds)
+        body = request.SerializeToString()
+        payload = self._connection.call("grpc.AgentService", method, body, timeout_seconds, _GRACE_SECONDS)
         return response.FromString(payload)
 
     def begin(self, method: str, request: Any) -> Pending:
@@ -155,7 +157,7 @@ class AgentClient:
         name = container_id or next(self._names)
         request = pb.CreateContainerRequest(container_id=name, exec_id=name, oci=spec, storages=storages)
         self.call("CreateContainer", request)
-        return Container(self, name)
+        return Container(self, name, spec.process.terminal)
 
     def run_container(
         self,
@@ -190,21 +192,22 @@ class AgentClient:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container in the guest."""
+    """A container in the guest. ``terminal``: its own program has one."""
 
     agent: AgentClient
     id: str
+    terminal: bool = False
 
     def start(self) -> Running:
         """Start its own program."""
         self.agent.call("StartContainer", pb.StartContainerRequest(container_id=self.id))
-        return Running(self.agent, self.id, self.id)
+        return Running(self.agent, self.id, self.id, self.terminal)
 
     def execute(self, process: Process, exec_id: str) -> Running:
         """Run a further program in it."""
         request = pb.ExecProcessRequest(container_id=self.id, exec_id=exec_id, process=process.message())
         self.agent.call("ExecProcess", request)
-        return Running(self.agent, self.id, exec_id)
+        return Running(self.agent, self.id, exec_id, process.terminal)
 
     def kill(self, signum: int = 9) -> None:
         """Signal it: signal 9 all its processes, others its own program."""
@@ -217,11 +220,12 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A program that runs in a container."""
+    """A program that runs in a container. ``terminal``: it has one, and all its output is its stdout."""
 
     agent: AgentClient
     container_id: str
     exec_id: str
+    terminal: bool = False
 
     def wait(self, timeout_seconds: float | None = None) -> int:
         """Its exit code, once it has ended; 128 + n when signal n killed it."""
@@ -265,10 +269,9 @@ class Running:
     ) -> Finished:
         """Feed it, take its output until its end, and return that. Sinks are called from threads of their own."""
         kept_out, kept_err = bytearray(), bytearray()
-        pumps = [
-            _Pump(lambda: self._drain(self.read_stdout, stdout or kept_out.extend)),
-            _Pump(lambda: self._drain(self.read_stderr, stderr or kept_err.extend)),
-        ]
+        pumps = [_Pump(lambda: self._drain(self.read_stdout, stdout or kept_out.extend))]
+        if not self.terminal:
+            pumps.append(_Pump(lambda: self._drain(self.read_stderr, stderr or kept_err.extend)))
         feeder = _Pump(lambda: self._feed(stdin))
         status = self.wait(timeout_seconds)
         for pump in pumps:

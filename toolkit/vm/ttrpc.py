@@ -18,6 +18,7 @@ from ..errors import CheckError
 HEADER = struct.Struct(">IIBB")
 REQUEST, RESPONSE, DATA = 1, 2, 3
 MAX_DATA = 4194304
+DEADLINE_EXCEEDED = 4
 _CHUNK = 65536
 
 # google.rpc.Code
@@ -82,13 +83,21 @@ class Connection:
         self._reader = threading.Thread(target=self._read, name="ttrpc", daemon=True)
         self._reader.start()
 
-    def call(self, service: str, method: str, payload: bytes, timeout_seconds: float | None = None) -> bytes:
+    def call(
+        self, service: str, method: str, payload: bytes, timeout_seconds: float | None = None, grace_seconds: float = 0
+    ) -> bytes:
         """Make a call and wait for the answer's payload. ``timeout_seconds`` None: for ever.
 
-        Raises AgentError, AgentSilent, AgentGone.
+        The agent is told the time limit; ``grace_seconds`` is how much later its "too late" may arrive, so that an
+        answer on its way is not lost. Raises AgentError, AgentSilent, AgentGone.
         """
         pending = self.begin(service, method, payload, timeout_seconds)
-        return self.finish(pending, timeout_seconds)
+        try:
+            return self.finish(pending, None if timeout_seconds is None else timeout_seconds + grace_seconds)
+        except AgentError as error:
+            if error.code == DEADLINE_EXCEEDED and timeout_seconds is not None:
+                raise AgentSilent(f"{pending.name} took longer than {timeout_seconds:g} s") from error
+            raise
 
     def begin(self, service: str, method: str, payload: bytes, timeout_seconds: float | None = None) -> Pending:
         """Send a call. Raises AgentGone."""
