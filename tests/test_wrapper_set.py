@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from kata_toolkit import run
 from kata_toolkit.errors import InputError
-from kata_toolkit.stages.wrapper import RuntimeConfig
 from wrapper_harness import GO, IMAGE, INITRD, KERNEL, RELEASE, RUST, Install, build_wrapper, lay_out, stage_for
 
 pytest_plugins = ("wrapper_fixtures",)
@@ -288,4 +287,3 @@ def test_the_wrapper_costs_less_than_a_millisecond(install: Install) -> None:
 def test_configurations_lie_where_kata_keeps_them() -> None:
     assert GO.path == GO_CONFIG
     assert RUST.path == RUST_CONFIG
-    assert RuntimeConfig.of("clh", "go").path.endswith("/configuration-clh.toml")

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 from urllib.parse import unquote
 
 from . import run
@@ -72,7 +71,7 @@ class Apt:
         write_atomically(memo, json.dumps(asdict(package)).encode())
         return package
 
-    def download(self, package: Package, target: Path, log: IO[str], progress: Callable[[int, int], None]) -> None:
+    def download(self, package: Package, target: Path, log: run.Log, progress: Callable[[int, int], None]) -> None:
         """Fetch a package that `resolve` found. Raises ToolError when the network fails."""
         folder = target.with_name(target.name + ".apt")
         shutil.rmtree(folder, ignore_errors=True)
@@ -144,7 +143,7 @@ class Apt:
         return run.run(["apt-cache", *self._options(private), *words], check=False).output.splitlines()
 
     def _apt(
-        self, *words: str, private: bool, cwd: Path | None = None, log: IO[str] | None = None, check: bool = True
+        self, *words: str, private: bool, cwd: Path | None = None, log: run.Log | None = None, check: bool = True
     ) -> run.Result:
         if run.which("apt-get") is None:
             raise ToolError(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import InputError, InternalError, ToolError
 from .events import Emit
@@ -59,51 +59,68 @@ def build_spec(
     ToolError.
     """
     store = Store(cache_folder())
-    store.sweep()
     stages = stages_of(spec)
-    names = {s.name for s in stages}
-    for name in only:
-        if name not in names:
-            raise InputError(f"no stage is named {name}", hint=f"there are: {', '.join(s.name for s in stages)}")
+    _require_known(only, [stage.name for stage in stages])
     report = target.with_name(target.name + ".report")
-    seconds: dict[str, float] = {}
-    for attempt in range(_ATTEMPTS):
-        inputs = BuildInputs(store, offline=offline)
-        with _log(report, append=attempt > 0) as log:
-            engine = Engine(spec.name, stages, store, inputs, emit, log, jobs, seconds)
+    with store.in_use(), BuildLog(report / "build.log") as log:
+        store.sweep()
+        for _ in range(_ATTEMPTS):
+            inputs = BuildInputs(store, offline=offline)
+            engine = Engine(spec.key, stages, store, inputs, emit, log, jobs)
             entries = engine.build(only or outputs_of(spec))
-        release = _release(entries)
-        chosen = list(artifacts(spec, release, entries))
-        recipes = {name: store.recipe(name, entry.id) for name, entry in entries.items()}
-        data = manifest(spec, chosen, entries, recipes)
-        try:
-            changed = assemble(store, target, data, chosen, entries)
-        except DamagedError:
-            continue
-        break
-    else:
-        raise ToolError(f"the store in {store.cache} keeps damaging what is put there", hint="check that disk")
-    order = [s.name for s in stages if s.name in entries]
-    result = BuildResult(
+            chosen = list(artifacts(spec, _release(entries), entries))
+            try:
+                changed = assemble(store, target, manifest(spec, chosen, entries, store), chosen, entries)
+            except DamagedError as damage:
+                log.write(f"{damage}\n")
+                continue
+            break
+        else:
+            raise ToolError(f"the store in {store.cache} keeps damaging what is put there", hint="check that disk")
+    if engine.seconds:
+        write_atomically(report / "timings.json", json.dumps(engine.seconds, indent=2).encode())
+    return BuildResult(
         spec.name,
         target,
         report,
         changed,
         tuple(_built(target, a.path, entries[a.stage].files[a.source].sha256) for a in chosen),
-        {name: entries[name].id for name in order},
-        seconds,
+        {stage.name: entries[stage.name].id for stage in stages if stage.name in entries},
+        engine.seconds,
     )
-    if seconds:
-        write_atomically(report / "timings.json", json.dumps(result.as_json()["seconds"], indent=2).encode())
-    return result
 
 
-def _log(report: Path, *, append: bool) -> Any:
-    try:
-        report.mkdir(parents=True, exist_ok=True)
-        return (report / "build.log").open("a" if append else "w")
-    except OSError as error:
-        raise ToolError(f"cannot write {report}: {error.strerror}", hint="choose another folder with -o DIR") from error
+class BuildLog:
+    """The build's log file, replaced by the first thing there is to write: a build that runs nothing keeps it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._stream: IO[str] | None = None
+
+    def write(self, text: str) -> None:
+        """Raises ToolError when the file cannot be written."""
+        try:
+            if self._stream is None:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = self._file.open("w")
+            self._stream.write(text)
+        except OSError as error:
+            raise ToolError(
+                f"cannot write {self._file}: {error.strerror}", hint="choose another folder with -o DIR, or make room"
+            ) from error
+
+    def __enter__(self) -> BuildLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream:
+            self._stream.close()
+
+
+def _require_known(wanted: tuple[str, ...], names: list[str]) -> None:
+    for name in wanted:
+        if name not in names:
+            raise InputError(f"no stage is named {name}", hint=f"there are: {', '.join(names)}")
 
 
 def _release(entries: Mapping[str, Entry]) -> str | None:

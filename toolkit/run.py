@@ -13,13 +13,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
-from .errors import ToolError
+from .errors import InternalError, ToolError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _KILL_GRACE_SECONDS = 3.0
@@ -46,6 +47,13 @@ def which(tool: str) -> Path | None:
     return Path(found) if found else None
 
 
+class Log(Protocol):
+    """Where commands and their output are written down: any text stream."""
+
+    def write(self, text: str, /) -> object:
+        """Write text as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a process ended: its exit status (negative: the signal) and its output, decoded."""
@@ -62,9 +70,12 @@ def as_shell(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, 
     return f"cd {shlex.quote(str(cwd))} && {line}" if cwd else line
 
 
+_prctl = ctypes.CDLL(None).prctl  # bound here: a forked child must not load anything
+
+
 def die_with_parent() -> None:
-    """For ``preexec_fn``: the child is killed when its parent is, even by SIGKILL (prctl(2))."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """For ``preexec_fn``: the child is killed when the thread that started it ends, even by SIGKILL (prctl(2))."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def spawn(
@@ -79,8 +90,11 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a process in a group of its own, for callers that talk to it while it runs.
 
-    Raises ToolError when the program is missing or cannot be executed.
+    To be called from the main thread only: the child dies with the thread that started it. Raises ToolError when
+    the program is missing or cannot be executed.
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise InternalError("processes are started from the main thread only: they die with their thread")
     try:
         return subprocess.Popen(
             list(argv),
@@ -121,7 +135,7 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    log: IO[str] | None = None,
+    log: Log | None = None,
     on_line: Callable[[str], None] | None = None,
     stdin: IO[bytes] | None = None,
     check: bool = True,
@@ -172,8 +186,6 @@ class _Watchdog:
     """Ends a process that runs longer than it may; the reader then sees end of file."""
 
     def __init__(self, process: subprocess.Popen[bytes], seconds: float | None) -> None:
-        import threading
-
         self.fired = False
         self._process = process
         self._timer = threading.Timer(seconds, self._fire) if seconds else None

@@ -25,7 +25,7 @@ def plan(
     loaded = load_spec(spec)
     store = Store(cache_folder())
     inputs = BuildInputs(store, offline=offline)
-    steps = make_plan(loaded.name, stages_of(loaded), store, inputs)
+    steps = make_plan(loaded.key, stages_of(loaded), store, inputs)
     inputs.save()
     if json:
         typer.echo(json_module.dumps({"name": loaded.name, "stages": [s.as_json() for s in steps]}, indent=2))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO
 
 from ..errors import InternalError
 from ..events import Cached, Emit, Finished, Started, Waiting
+from ..run import Log
 from .inputs import BuildInputs
 from .reasons import reasons
 from .stage import NotBuiltYet, Recipe, Stage, Work
@@ -17,14 +17,17 @@ from .store import Entry, Store
 
 @dataclass
 class Engine:
-    """One build's run through its stages. ``seconds`` holds the time of each stage that ran, not of cached ones."""
+    """One build's run through its stages.
 
-    name: str
+    ``key`` names the spec in the store (see `Spec.key`); ``seconds`` holds the time of each stage that ran.
+    """
+
+    key: str
     stages: Sequence[Stage]
     store: Store
     inputs: BuildInputs
     emit: Emit
-    log: IO[str]
+    log: Log
     jobs: int
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -35,10 +38,9 @@ class Engine:
         """
         for name in names:
             self._bring(self._stage(name), ())
-        entries = self.inputs.entries
-        self.store.remember(self.name, {stage: entry.id for stage, entry in entries.items()})
+        self.store.remember(self.key, {stage: entry.id for stage, entry in self.inputs.entries.items()})
         self.inputs.save()
-        return entries
+        return self.inputs.entries
 
     def _stage(self, name: str) -> Stage:
         for stage in self.stages:
@@ -77,7 +79,7 @@ class Engine:
             return self._run(stage, recipe, id_)
 
     def _run(self, stage: Stage, recipe: Recipe, id_: str) -> Entry:
-        before = self.store.remembered(self.name).get(stage.name)
+        before = self.store.remembered(self.key).get(stage.name)
         old = self.store.recipe(stage.name, before) if before else None
         why = "; ".join(reasons(recipe.as_json(), old))
         self.emit(Started(stage.name, id_, why))
@@ -89,6 +91,7 @@ class Engine:
             scratch.mkdir()
             stage.run(Work(stage.name, recipe, out, scratch, self.inputs, self.emit, self.log, self.jobs))
             entry = self.store.put(stage.name, id_, recipe.as_json(), out)
+        self.store.remember(self.key, {stage.name: id_})  # now, so that nothing collects it if a later stage fails
         self.seconds[stage.name] = time.monotonic() - begin
         self.emit(Finished(stage.name, id_, self.seconds[stage.name]))
         return entry

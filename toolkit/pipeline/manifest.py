@@ -11,11 +11,11 @@ from .. import __version__
 from ..kata.config import guest_settings
 from ..spec.model import BuiltinAgent, Spec
 from .layout import Artifact
-from .store import Entry
+from .store import Entry, Store
 
 
-def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry], recipes: Mapping[str, Any]) -> bytes:
-    """The manifest's bytes (JSON, schema: schemas/manifest.schema.json). ``recipes`` are those of ``entries``.
+def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry], store: Store) -> bytes:
+    """The manifest's bytes (JSON, schema: schemas/manifest.schema.json); ``store`` holds the entries' recipes.
 
     It is partial when kernel, agent, bootable root or runtime configuration was not asked for.
     """
@@ -32,9 +32,14 @@ def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry]
         "artifacts": [_artifact(a, entries[a.stage]) for a in artifacts],
         "guest": _guest(spec, roles, entries),
         "budgets": {name: limit for name, limit in asdict(spec.budgets).items() if limit is not None},
-        "stages": {name: {"id": entry.id, "tools": recipes[name]["tools"]} for name, entry in sorted(entries.items())},
+        "stages": {name: {"id": entry.id, "tools": _tools(store, entry)} for name, entry in sorted(entries.items())},
     }
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _tools(store: Store, entry: Entry) -> dict[str, str]:
+    recipe = store.recipe(entry.stage, entry.id)
+    return dict(recipe["tools"]) if recipe else {}
 
 
 def _artifact(artifact: Artifact, entry: Entry) -> dict[str, Any]:

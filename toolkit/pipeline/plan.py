@@ -44,9 +44,9 @@ def shell_line(command: Command) -> str:
     return " ".join(words)
 
 
-def plan(name: str, stages: Sequence[Stage], store: Store, inputs: BuildInputs) -> tuple[Step, ...]:
-    """Plan every stage, building nothing. Raises InputError, ToolError."""
-    before = store.remembered(name)
+def plan(key: str, stages: Sequence[Stage], store: Store, inputs: BuildInputs) -> tuple[Step, ...]:
+    """Plan every stage, building nothing; ``key`` is the spec's (`Spec.key`). Raises InputError, ToolError."""
+    before = store.remembered(key)
     steps = []
     for stage in stages:
         try:

@@ -121,7 +121,7 @@ class Work:
     scratch: Path
     inputs: Inputs
     emit: Emit
-    log: IO[str]
+    log: run.Log
     jobs: int
 
     def run(

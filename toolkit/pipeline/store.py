@@ -13,6 +13,7 @@ are as recorded; they are digested whenever their bytes are copied out, and by `
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -211,42 +212,60 @@ class Store:
             if not Path(f"/proc/{doomed.name.split('-')[1]}").exists():
                 shutil.rmtree(doomed, ignore_errors=True)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Held by every build: `collect` waits for builds under way, and builds for it.
+
+        A shared lock (flock(2)), which the kernel drops when its holder dies.
+        """
+        with self._use_lock(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def _use_lock(self, how: int) -> Iterator[None]:
+        with (self.cache / "in-use").open("a") as stream:
+            fcntl.flock(stream, how)
+            yield
+
     def collect(self, *, scratch: bool) -> int:
         """Remove every entry that no spec's last build used (and scratch trees). Returns the bytes freed."""
-        last_builds = [read_json(file, {}) for file in (self.cache / "last").glob("*.json")]
-        used = {(stage, id_) for ids in last_builds for stage, id_ in ids.items()}
-        freed = 0
-        for entry in self.entries():
-            if (entry.stage, entry.id) not in used:
-                freed += entry.size
+        with self._use_lock(fcntl.LOCK_EX):
+            last_builds = [read_json(file, {}) for file in (self.cache / "last").glob("*.json")]
+            used = {(stage, id_) for ids in last_builds for stage, id_ in ids.items()}
+            doomed = [entry for entry in self.entries() if (entry.stage, entry.id) not in used]
+            freed = sum(entry.size for entry in doomed)
+            for entry in doomed:
                 self.drop(entry)
-        for folder in (self.cache / "scratch").iterdir() if scratch else ():
-            freed += sum(p.lstat().st_size for p in folder.rglob("*"))
-            self._remove(folder)
-        return freed
+            for path in (self.cache / "scratch").iterdir() if scratch else ():
+                freed += path.lstat().st_size + sum(p.lstat().st_size for p in path.rglob("*"))
+                self._remove(path)
+            return freed
 
     def _remove(self, folder: Path) -> None:
-        """Remove a tree; first renamed away, so that nobody finds half of it under its name."""
+        """Remove a tree (or a file); first renamed away, so that nobody finds half of it under its name."""
         if not folder.exists():
             return
         doomed = self._temporary / f"doomed-{os.getpid()}-{secrets.token_hex(6)}"
         with contextlib.suppress(OSError):
             folder.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            if doomed.is_dir():
+                shutil.rmtree(doomed, ignore_errors=True)
+            else:
+                doomed.unlink()
 
     # -- what the last build of a spec used, to explain why the next one differs --------------------------------
 
-    def remember(self, name: str, ids: dict[str, str]) -> None:
-        """Note which ids the last build of spec ``name`` ended with."""
-        file = self.cache / "last" / f"{name}.json"
+    def remember(self, spec: str, ids: dict[str, str]) -> None:
+        """Note which ids the last build of a spec used; ``spec`` is a key that is good as a file name."""
+        file = self.cache / "last" / f"{spec}.json"
         known = read_json(file, {})
         if known != {**known, **ids}:
             with contextlib.suppress(OSError):
                 write_atomically(file, json.dumps({**known, **ids}, sort_keys=True).encode())
 
-    def remembered(self, name: str) -> dict[str, str]:
-        """The ids of the last build of spec ``name``, by stage."""
-        return read_json(self.cache / "last" / f"{name}.json", {})
+    def remembered(self, spec: str) -> dict[str, str]:
+        """The ids of the last build of a spec, by stage."""
+        return read_json(self.cache / "last" / f"{spec}.json", {})
 
 
 def _stored_file(facts: dict[str, Any]) -> StoredFile:

@@ -5,6 +5,7 @@ Only ``spec/`` builds these; everything else reads them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,3 +175,9 @@ class Spec:
     wrapper: str
     prefix: str
     budgets: Budgets
+
+    @property
+    def key(self) -> str:
+        """What tells this spec from others of the same name in the store: good as a file name."""
+        place = hashlib.sha256(str(self.file.absolute()).encode()).hexdigest()[:16]
+        return f"{self.name}-{place}"
