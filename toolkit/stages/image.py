@@ -36,19 +36,22 @@ class ImageStage(Stage):
     name: ClassVar[str] = "image"
     title: ClassVar[str] = "guest image"
     modules: ClassVar[tuple[str, ...]] = (
-        "stages/image.py",
         "image/dax.py",
         "image/ext4.py",
+        "image/ext4_read.py",
         "image/ext4_records.py",
         "image/ext4_xattr.py",
         "image/layout.py",
         "image/mbr.py",
+        "image/readback.py",
         "image/sparse_file.py",
+        "rootfs/agent_file.py",
         "rootfs/tar.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",
         "rootfs/tree.py",
+        "stages/image.py",
     )
 
     def _check(self) -> Command:

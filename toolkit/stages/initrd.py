@@ -43,14 +43,15 @@ class InitrdStage(Stage):
     name: ClassVar[str] = "initrd"
     title: ClassVar[str] = "guest initrd"
     modules: ClassVar[tuple[str, ...]] = (
-        "stages/initrd.py",
         "image/cpio.py",
+        "rootfs/agent_file.py",
         "rootfs/minimal.py",
         "rootfs/tar.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",
         "rootfs/tree.py",
+        "stages/initrd.py",
     )
 
     def plan(self, inputs: Inputs) -> Recipe:

@@ -27,7 +27,15 @@ class KernelConfigStage(Stage):
 
     name: ClassVar[str] = "kernel_config"
     title: ClassVar[str] = "kernel configuration"
-    modules: ClassVar[tuple[str, ...]] = ("kconfig/requests.py", "kconfig/config.py", "kconfig/resolve.py")
+    modules: ClassVar[tuple[str, ...]] = (
+        "kbuild.py",
+        "kconfig/config.py",
+        "kconfig/fragments.py",
+        "kconfig/requests.py",
+        "kconfig/resolve.py",
+        "kconfig/versions.py",
+        "stages/kernel_config.py",
+    )
 
     origin: KernelOrigin
     profile: str
@@ -78,10 +86,10 @@ class KernelConfigStage(Stage):
         return collect(load_library(), self.profile, self.options, arch=self.arch, kernel=_version(inputs))
 
     def _asked(self, inputs: Inputs) -> Mapping[str, Any]:
-        """Symbols and a digest of the reasons; remembered by the library's bytes, since reading 40 files of YAML
+        """Symbols and a digest of the reasons; remembered by data and code that decide them: reading 40 files of YAML
         takes longer than a build that has nothing to do should."""
         options = [[o.symbol, o.value] for o in self.options]
-        key = json.dumps([_library_digest(), self.profile, options, self.arch, _version(inputs)])
+        key = json.dumps([self.module_digests(), _library_digest(), self.profile, options, self.arch, _version(inputs)])
         memo = inputs.cache / "kconfig" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         known = read_json(memo, {})
         if not known:

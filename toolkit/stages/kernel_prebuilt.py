@@ -26,7 +26,10 @@ class PrebuiltKernelStage(Stage):
 
     name: ClassVar[str] = "kernel"
     title: ClassVar[str] = "guest kernel"
-    modules: ClassVar[tuple[str, ...]] = ("stages/kernel_prebuilt.py",)
+    modules: ClassVar[tuple[str, ...]] = (
+        "kbuild.py",
+        "stages/kernel_prebuilt.py",
+    )
 
     source: PrebuiltKernel
     arch: str

@@ -37,12 +37,15 @@ class RootfsStage(Stage):
     name: ClassVar[str] = "rootfs"
     title: ClassVar[str] = "root file system"
     modules: ClassVar[tuple[str, ...]] = (
-        "stages/rootfs.py",
+        "elf.py",
+        "rootfs/agent_file.py",
         "rootfs/minimal.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
+        "rootfs/tar_sparse.py",
         "rootfs/tar_write.py",
         "rootfs/tree.py",
+        "stages/rootfs.py",
     )
 
     def plan(self, inputs: Inputs) -> Recipe:

@@ -30,10 +30,13 @@ class RuntimeConfigStage(Stage):
     name: ClassVar[str] = "runtime_config"
     title: ClassVar[str] = "runtime configuration"
     modules: ClassVar[tuple[str, ...]] = (
+        "kata/cmdline.py",
         "kata/config.py",
         "kata/keys.py",
         "kata/render.py",
+        "kata/rules.py",
         "kata/settings.py",
+        "set_paths.py",
         "stages/runtime_config.py",
     )
 

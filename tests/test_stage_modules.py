@@ -1,0 +1,102 @@
+"""A stage whose bytes our own code lays out names every module that has a say in them: else a fix would stay cached."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from kata_toolkit import resources
+from kata_toolkit.pipeline.stage import Stage
+from kata_toolkit.stages import (
+    agent,
+    image,
+    initrd,
+    kernel,
+    kernel_config,
+    kernel_prebuilt,
+    kernel_source,
+    rootfs,
+    runtime_config,
+    sources,
+    wrapper,
+)
+
+PACKAGE = Path(resources.__file__).parent
+# What carries, names, reports and remembers, but lays out no byte of an output.
+NO_SAY = {
+    "apt.py",
+    "archive.py",
+    "download.py",
+    "errors.py",
+    "events.py",
+    "kernel_tree.py",
+    "locks.py",
+    "resources.py",
+    "run.py",
+    "kconfig/expression.py",  # these three explain a request that was not met: then there is no output
+    "kconfig/scan.py",
+    "kconfig/unmet.py",
+}
+NO_SAY_FOLDERS = ("pipeline/", "spec/")
+# Tools make the bytes of these; the recipe holds their commands, and the digest of every text we generate for them.
+BY_TOOLS = (
+    agent.AgentStage,
+    kernel.KernelStage,
+    kernel_source.KernelSourceStage,
+    sources.SourcesStage,
+    wrapper.WrapperStage,
+)
+BY_US = (
+    image.ImageStage,
+    initrd.InitrdStage,
+    kernel_config.KernelConfigStage,
+    kernel_prebuilt.PrebuiltKernelStage,
+    rootfs.RootfsStage,
+    runtime_config.RuntimeConfigStage,
+)
+
+
+def imported(module: Path) -> set[Path]:
+    """The package's modules that one imports, at its top or inside functions; not those for type checkers only."""
+    found = set()
+    tree = ast.parse(module.read_text())
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.level or node in typing_only:
+            continue
+        folder = module.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        names = [folder.with_suffix(".py"), *(folder / f"{alias.name}.py" for alias in node.names)]
+        found |= {path for path in names if path.is_file()}
+    return found
+
+
+def closure(module: Path) -> set[str]:
+    """The modules that have a say in what ``module`` does, itself included."""
+    seen: set[Path] = set()
+    todo = [module]
+    while todo:
+        path = todo.pop()
+        name = str(path.relative_to(PACKAGE))
+        other_stage = path.parent.name == "stages" and path != module  # its output is an input, with a digest
+        if path in seen or name in NO_SAY or name.startswith(NO_SAY_FOLDERS) or other_stage:
+            continue
+        seen.add(path)
+        todo.extend(imported(path))
+    return {str(path.relative_to(PACKAGE)) for path in seen}
+
+
+@pytest.mark.parametrize("stage", BY_US, ids=lambda stage: stage.__name__)
+def test_every_module_with_a_say_is_named(stage: type[Stage]) -> None:
+    module = PACKAGE / "stages" / f"{stage.__module__.rpartition('.')[2]}.py"
+    assert set(stage.modules) == closure(module)
+
+
+def test_every_stage_is_of_one_kind_or_the_other() -> None:
+    files = {path.stem for path in (PACKAGE / "stages").glob("*.py")} - {"__init__"}
+    assert {stage.__module__.rpartition(".")[2] for stage in (*BY_US, *BY_TOOLS)} == files
