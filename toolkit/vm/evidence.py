@@ -11,11 +11,14 @@ from typing import Any, Self
 
 from ..errors import CheckError, KataToolkitError
 from . import vsock
-from .agent_client import Finished
+from .agent_client import Finished, Running
 from .built_set import BuiltSet, Guest
 from .checks import Skipped
 from .measure import Figures, measure
-from .session import Options, Session, needs_vsock
+from .oci import Process
+from .session import CommandNotStarted, Options, Session, needs_vsock
+
+_RUN_SECONDS = 60.0
 
 
 @dataclass
@@ -63,15 +66,17 @@ class Evidence:
         except KataToolkitError as error:
             raise Skipped("the guest did not boot") from error
 
-    def run(self, *command: str) -> Finished:
+    def run(self, *command: str, stdin: bytes = b"", started: Callable[[Running], None] | None = None) -> Finished:
         """Run a command in a container whose root is the guest's own. Raises Skipped, CheckError."""
-        return self.guest().run(command)
+        session = self.guest()
+        try:
+            return session.container(Process(command), stdin=stdin, started=started, timeout_seconds=_RUN_SECONDS)
+        except CommandNotStarted as error:
+            raise Skipped(f"the guest's root file system has no {command[0]}") from error
 
     def read(self, path: str) -> bytes:
         """The bytes of a file of the guest. Raises Skipped when nothing in the guest can read it out."""
-        done = self.run("/bin/cat", path)
-        if done.status == 127 or (b"No such file" in done.stderr and b"/bin/cat" in done.stderr):
-            raise Skipped("the guest has no /bin/cat: its root file system holds no shell tools")
+        done = self.run("cat", path)
         if done.status:
             raise CheckError(f"reading {path} in a container failed ({done.status}): {text(done.stderr)}")
         return done.stdout

@@ -7,6 +7,8 @@ hold what it promised is replaced by TCG, with a note.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -14,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import KataToolkitError, ToolError
+from ..errors import CheckError, KataToolkitError, ToolError
 from ..kata.cmdline import kernel_cmdline
 from . import accel as accel_module
 from . import failures, qemu, vsock
-from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Finished, Running, Sink, Stdin
+from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Container, Finished, Running, Sink, Stdin
 from .built_set import Guest
 from .oci import Process, container_spec
 from .vmm import Vmm
@@ -52,6 +54,14 @@ class Options:
     share: Path | None = None
     kernel_params: tuple[str, ...] = ()
     icount: bool = False
+
+
+class CommandNotStarted(CheckError):  # noqa: N818 -- named for what happened
+    """The guest has no such command, or may not run it; the exit code is a shell's, 127 or 126."""
+
+    def __init__(self, command: str, text: str, status: int) -> None:
+        super().__init__(f"{command} cannot be started in the guest: {text}")
+        self.exit_code = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +184,8 @@ class Session:
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Finished:
         """Run a command in a container to its end; its output is in the result.
 
-        Raises AgentError when it cannot be started, AgentSilent when it takes longer, and what `failures.explain`
-        says when the guest is gone.
+        Raises CommandNotStarted when there is no such command, AgentError, AgentSilent when it takes longer, and
+        what `failures.explain` says when the guest is gone.
         """
         return self.container(Process(command), stdin=stdin, timeout_seconds=timeout_seconds)
 
@@ -192,7 +202,7 @@ class Session:
         """Run a container to its end. Its root is the shared folder, if there is one, or the guest's own, read-only.
 
         ``stdin``, ``stdout`` and ``stderr`` as `Running.communicate` takes them; ``started`` gets the running
-        program. Raises as `run` does.
+        program. Raises CommandNotStarted, and as `run` does.
         """
         try:
             if not self._has_sandbox:
@@ -200,7 +210,7 @@ class Session:
                 self._has_sandbox = True
             storages, root = self._root
             container = self.agent.create_container(container_spec(process, **root), storages=storages)
-            running = container.start()
+            running = _started(container, process)
             if started:
                 started(running)
             done = running.communicate(stdin, stdout, stderr, timeout_seconds)
@@ -275,6 +285,17 @@ def _shared_root() -> tuple[tuple[Any, ...], dict[str, Any]]:
     layers = (f"lowerdir={lower}", f"upperdir={_SHARES}/upper", f"workdir={_SHARES}/work")
     over = Storage(driver="overlayfs", source="overlay", fstype="overlay", options=layers, mount_point=root)
     return (share, over), {"rootfs": root, "read_only": False}
+
+
+def _started(container: Container, process: Process) -> Running:
+    try:
+        return container.start()
+    except AgentError as error:
+        # What execve said travels as text only.
+        missing = os.strerror(errno.ENOENT) in error.text
+        if missing or os.strerror(errno.EACCES) in error.text:
+            raise CommandNotStarted(process.args[0], error.text, 127 if missing else 126) from error
+        raise
 
 
 class _KvmFault(Exception):  # noqa: N818 -- caught in this file

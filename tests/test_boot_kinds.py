@@ -1,0 +1,76 @@
+"""Other ways to boot the same kernel: from an initrd, and with a root file system that holds no shell tools."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.vm, pytest.mark.tool]
+
+SPEC = """\
+version: 1
+name: kinds
+kernel: {{source: {{kind: prebuilt, vmlinux: {{path: {kernel}}}, config: {{path: {config}}}}}}}
+rootfs: {{kind: minimal, busybox: {busybox}}}
+initrd: {{enabled: {initrd}, compression: zstd}}
+runtime: {{hypervisors: {{qemu: {{boot: {boot}, settings: {{default_vcpus: 1, default_memory: 256}}}}}}}}
+"""
+
+
+def build(tool: Path, built_set: Path, folder: Path, **how: str) -> Path:
+    """A set with the kernel of the built one; only its small parts are made."""
+    guest = json.loads((built_set / "manifest.json").read_text())["guest"]
+    paths = {"kernel": built_set / guest["kernel"], "config": built_set / guest["kernel_config"]}
+    spec = folder / "kinds.yaml"
+    spec.write_text(SPEC.format(**paths, **how))
+    subprocess.run([tool, "build", "-q", spec, "-o", folder / "set"], check=True, capture_output=True)
+    return folder / "set"
+
+
+def statuses(tool: Path, folder: Path) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """The exit code of ``verify``, each check's status, the measurements."""
+    done = subprocess.run([tool, "verify", "--json", folder], capture_output=True, check=False)
+    report = json.loads(done.stdout)
+    return done.returncode, {c["id"]: c["status"] for c in report["checks"]}, report["measurements"]
+
+
+def test_an_initrd_boots_and_runs_containers(tool: Path, built_set: Path, tmp_path: Path) -> None:
+    folder = build(tool, built_set, tmp_path, busybox="true", initrd="true", boot="initrd")
+    argv = [tool, "boot", folder, "-q", "--run", "sh", "-c", "cat /proc/cmdline; exit 3"]
+    done = subprocess.run(argv, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "root=" not in done.stdout
+    code, status, measured = statuses(tool, folder)
+    assert code == 0
+    assert status["root-dax"] == "skip"
+    assert {status[name] for name in ("boots", "agent-digest", "kernel-config", "container-output")} == {"pass"}
+    assert measured["boot_minstr"] > 1
+
+
+def test_a_guest_without_shell_tools_skips_what_needs_them(tool: Path, built_set: Path, tmp_path: Path) -> None:
+    folder = build(tool, built_set, tmp_path, busybox="false", initrd="false", boot="image")
+    code, status, measured = statuses(tool, folder)
+    assert code == 0
+    assert {status[name] for name in ("digests", "layout", "boots", "agent-digest", "power-off")} == {"pass"}
+    assert {status[name] for name in ("root-dax", "kernel-config", "container-output", "container-stdin")} == {"skip"}
+    assert measured["boot_minstr"] > 1
+    assert "output_minstr" not in measured
+
+
+def test_a_spec_is_booted_from_where_it_was_built_to(tool: Path, built_set: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "kinds.yaml"
+    guest = json.loads((built_set / "manifest.json").read_text())["guest"]
+    paths = {"kernel": built_set / guest["kernel"], "config": built_set / guest["kernel_config"]}
+    spec.write_text(SPEC.format(**paths, busybox="true", initrd="false", boot="image"))
+    argv = [tool, "boot", "kinds.yaml", "-q", "--run", "echo", "from the spec"]
+    missing = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert missing.returncode == 2
+    assert "kinds.yaml has not been built: there is no out/kinds/manifest.json" in missing.stderr
+    assert "kata-toolkit build kinds.yaml" in missing.stderr
+    subprocess.run([tool, "build", "-q", spec], cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "from the spec\n")
