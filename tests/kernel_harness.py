@@ -7,12 +7,17 @@ KCONFIG_ALLCONFIG, out-of-tree objects, an ELF vmlinux, a bzImage header, and ma
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kata_toolkit.events import Cached, Event, Started
+from kata_toolkit.kconfig.config import read_config
+from kata_toolkit.kconfig.fragments import load_library
+from kata_toolkit.kconfig.requests import collect
+from kata_toolkit.kernel_tree import version_of
 from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.stage import Stage
@@ -223,3 +228,22 @@ def kernel_stages(
         KernelConfigStage(origin, profile, options, "x86_64"),
         KernelStage(origin, "x86_64"),
     ]
+
+
+def resolve(tree: Path, folder: Path, profile: str) -> dict[str, str]:
+    """Resolve a profile with the tree's conf; the values of the .config."""
+    wishes = collect(load_library(), profile, (), arch="x86_64", kernel=version_of(tree))
+    return conf(tree, folder, wishes.allconfig())
+
+
+def conf(tree: Path, folder: Path, requests: str) -> dict[str, str]:
+    """Run the tree's conf, compiled in ``folder``, on a text of requests; the values of the .config."""
+    (folder / "requests").write_text(requests)
+    (folder / ".config").unlink(missing_ok=True)
+    subprocess.run(
+        ["make", "-C", tree, f"O={folder}", "ARCH=x86_64", "allnoconfig"],
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "KCONFIG_ALLCONFIG": str(folder / "requests")},
+        check=True,
+        capture_output=True,
+    )
+    return read_config((folder / ".config").read_text())

@@ -6,6 +6,7 @@ CACHE/scratch/kernel-source-ID.json  written last: what the tree looked like whe
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,39 +47,56 @@ class KernelTree:
             raise ToolError(f"the kernel source in {self.path} changed while it was used", hint="build again")
 
 
+@contextmanager
 def from_archive(
     archive: Path, digest: str, patches: Sequence[tuple[Path, str]], cache: Path, on_file: OnFile
-) -> KernelTree:
+) -> Iterator[KernelTree]:
     """The tree of a .deb or a tarball, patched; unpacked only when it is not there yet, or no longer whole.
 
-    ``digest``: the archive's sha256; ``patches``: each with its sha256. Raises InputError for a damaged archive or
-    a patch that does not apply.
+    ``digest``: the archive's sha256; ``patches``: each with its sha256. While the context lasts nobody replaces the
+    tree; to replace one that others use, we wait for them. Raises InputError for a damaged archive or a patch that
+    does not apply.
     """
     key = hashlib.sha256(json.dumps([digest, [d for _, d in patches]]).encode()).hexdigest()[:32]
     folder = cache / "scratch" / f"kernel-source-{key}"
+    with (cache / "locks" / f"{folder.name}.users").open("a") as users:
+        with locked(cache / "locks" / folder.name):
+            tree = _whole(folder)
+            if tree is None:
+                fcntl.flock(users, fcntl.LOCK_EX)
+                tree = _make(folder, archive, digest, patches, on_file)
+            fcntl.flock(users, fcntl.LOCK_SH)
+        yield tree
+
+
+def _whole(folder: Path) -> KernelTree | None:
+    """The unpacked tree, if it is as it was when it was made."""
+    known = read_json(folder.with_suffix(".json"), {})
+    if not known or not folder.is_dir() or _fingerprint(folder) != known["fingerprint"]:
+        return None
+    return KernelTree(folder, known["version"], known["identity"], known["fingerprint"])
+
+
+def _make(folder: Path, archive: Path, digest: str, patches: Sequence[tuple[Path, str]], on_file: OnFile) -> KernelTree:
     marker = folder.with_suffix(".json")
-    with locked(cache / "locks" / folder.name):
-        known = read_json(marker, {})
-        if known and folder.is_dir() and _fingerprint(folder) == known["fingerprint"]:
-            return KernelTree(folder, known["version"], known["identity"], known["fingerprint"])
+    making = folder.with_name(f".{folder.name}")  # one an id, under its lock: a killed build's is swept here
+    try:
         marker.unlink(missing_ok=True)
-        making = cache / "scratch" / f".{folder.name}"  # one an id, under its lock: a killed build's is swept here
         for old in (making, folder):
             _remove(old)
-        try:
-            tree, identity = _unpacked(archive, digest, making, on_file)
-            for patch, _ in patches:
-                _apply(patch, tree, making)
-            version = version_of(tree)
-            tree.rename(folder)
-        except OSError as error:
-            raise ToolError(f"cannot unpack the kernel source below {cache}: {error.strerror}") from error
-        finally:
-            _remove(making)
-        made = KernelTree(folder, version, identity, _fingerprint(folder))
-        facts = {"version": version, "identity": identity, "fingerprint": made._fingerprint}
-        write_atomically(marker, json.dumps(facts).encode())
-        return made
+        tree, identity = _unpacked(archive, digest, making, on_file)
+        for patch, _ in patches:
+            _apply(patch, tree, making)
+        version = version_of(tree)
+        tree.rename(folder)
+    except OSError as error:
+        raise ToolError(f"cannot unpack the kernel source into {folder}: {error.strerror}") from error
+    finally:
+        _remove(making)
+    made = KernelTree(folder, version, identity, _fingerprint(folder))
+    facts = {"version": version, "identity": identity, "fingerprint": made._fingerprint}
+    write_atomically(marker, json.dumps(facts).encode())
+    return made
 
 
 def from_folder(path: Path, cache: Path) -> KernelTree:

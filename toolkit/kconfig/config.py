@@ -1,4 +1,4 @@
-"""Reads a kernel ``.config``."""
+"""The lines of a kernel ``.config``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ def read_config(text: str) -> dict[str, str]:
         if separator and name.startswith("CONFIG_"):
             values[name] = value
     return values
+
+
+def config_line(symbol: str, value: str) -> str:
+    """A symbol as ``.config`` writes it, with its newline; "n" is off."""
+    return f"# {symbol} is not set\n" if value == "n" else f"{symbol}={value}\n"
 
 
 def count_on(values: dict[str, str]) -> int:

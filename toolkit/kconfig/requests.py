@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError, Problem, Where
 from ..spec.model import KernelOption
+from .config import config_line
 from .fragments import AllowedMissing, Library, Setting
 from .versions import version_tuple
 
@@ -40,11 +41,6 @@ class Wishes:
     def allconfig(self) -> str:
         """The text for KCONFIG_ALLCONFIG: one line a symbol, sorted."""
         return "".join(config_line(r.symbol, r.value) for r in self.requests)
-
-
-def config_line(symbol: str, value: str) -> str:
-    """A symbol as ``.config`` writes it, with its newline."""
-    return f"# {symbol} is not set\n" if value == "n" else f"{symbol}={value}\n"
 
 
 def collect(

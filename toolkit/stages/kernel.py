@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from .. import kbuild
 from ..errors import ToolError
+from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from .kernel_source import KernelOrigin
@@ -60,10 +61,13 @@ class KernelStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        arch = kbuild.arch_of(self.arch)
-        compile_, release, strip = work.recipe.commands
         config = work.inputs.path("kernel_config", "config").read_bytes()
-        tree = self.origin.tree(work)
+        with self.origin.tree(work) as tree:
+            self._build(tree, config, work)
+        (work.out / "config").write_bytes(config)
+
+    def _build(self, tree: KernelTree, config: bytes, work: Work) -> None:
+        compile_, release, strip = work.recipe.commands
         cache = work.inputs.cache
         name = f"kernel-build-{_key(work.recipe, tree.path)}"
         with kbuild.build_folder(cache, name) as (build, kept):
@@ -79,12 +83,11 @@ class KernelStage(Stage):
                 )
             tree.require_unchanged()
             work.run(strip, **places)
-            shutil.copyfile(build / arch.image, work.out / "vmlinuz")
+            (work.out / "vmlinux").chmod(0o644)
+            shutil.copyfile(build / kbuild.arch_of(self.arch).image, work.out / "vmlinuz")
             shutil.copyfile(build / "System.map", work.out / "System.map")
             version = work.run(release, **places).output.splitlines()[-1]
-        (work.out / "config").write_bytes(config)
         (work.out / "release").write_text(version + "\n")
-        (work.out / "vmlinux").chmod(0o644)
 
 
 def _compressor(config: str) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import kbuild, resources
+from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import KernelOption
@@ -68,16 +69,20 @@ class KernelConfigStage(Stage):
         arch = kbuild.arch_of(self.arch)
         wishes = self._wishes(work.inputs)
         (work.scratch / "requests").write_text(wishes.allconfig())
-        tree = self.origin.tree(work)
+        with self.origin.tree(work) as tree:
+            config = self._resolve(tree, work)
+            values = check(wishes, config, tree.path, arch.folder)
+            described = report(wishes, values, arch=self.arch, kernel=tree.version, profile=self.profile)
+        (work.out / "config").write_text(config)
+        (work.out / "kernel-config.json").write_bytes(described)
+
+    def _resolve(self, tree: KernelTree, work: Work) -> str:
+        """What conf makes of the requests in scratch; conf itself is kept between builds."""
         cache = work.inputs.cache
         with kbuild.build_folder(cache, f"kernel-conf-{_short(tree.path)}") as (build, _):
             (build / ".config").unlink(missing_ok=True)
             work.run(work.recipe.commands[0], **kbuild.places(tree.path, build, cache))
-            config = (build / ".config").read_text()
-        values = check(wishes, config, tree.path, arch.folder)
-        (work.out / "config").write_text(config)
-        described = report(wishes, values, arch=self.arch, kernel=tree.version, profile=self.profile)
-        (work.out / "kernel-config.json").write_bytes(described)
+            return (build / ".config").read_text()
 
     def _wishes(self, inputs: Inputs) -> Wishes:
         from ..kconfig.fragments import load_library

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,16 +30,24 @@ class KernelOrigin:
             return inputs.path("sources", "kernel"), inputs.digest("sources", "kernel")
         return None
 
-    def tree(self, work: Work) -> kernel_tree.KernelTree:
-        """The tree, unpacked and patched if need be. Raises InputError, ToolError."""
+    @contextmanager
+    def tree(self, work: Work) -> Iterator[kernel_tree.KernelTree]:
+        """The tree, unpacked and patched if need be, ours to read while the context lasts.
+
+        Raises InputError, ToolError.
+        """
         archive = self.archive(work.inputs)
         if archive is None:
             assert isinstance(self.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
-            return kernel_tree.from_folder(self.source.path, work.inputs.cache)
+            yield kernel_tree.from_folder(self.source.path, work.inputs.cache)
+            return
         patches = [(patch, work.inputs.file_digest(patch)) for patch in self.patches]
-        return kernel_tree.from_archive(
-            *archive, patches, work.inputs.cache, lambda done: work.progress(done, 0, "files", "unpacking")
-        )
+
+        def on_file(done: int) -> None:
+            work.progress(done, 0, "files", "unpacking")
+
+        with kernel_tree.from_archive(*archive, patches, work.inputs.cache, on_file) as tree:
+            yield tree
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,6 @@ class KernelSourceStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        tree = self.origin.tree(work)
-        facts = {"version": tree.version, "identity": tree.identity, "patches": work.recipe.options["patches"]}
+        with self.origin.tree(work) as tree:
+            facts = {"version": tree.version, "identity": tree.identity, "patches": work.recipe.options["patches"]}
         (work.out / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
