@@ -22,6 +22,7 @@ struct sandbox sandbox = {.ipc_ns = -1, .uts_ns = -1, .pid_ns = -1};
 static struct container *containers;
 static size_t count;
 static struct waiter *oom_waiters;
+static size_t oom_waiter_count;
 
 bool container_id_is_valid(const char *id)
 {
@@ -197,6 +198,7 @@ static void note_oom_kills(struct container *container)
         while (oom_waiters) {
             struct waiter *waiter = oom_waiters;
             oom_waiters = waiter->next;
+            oom_waiter_count--;
             call_reply(&waiter->call, &event.base);
             free(waiter);
         }
@@ -265,7 +267,7 @@ bool containers_expire(void)
     return waiting;
 }
 
-void containers_wait_oom(const struct call *call)
+static void forget_lost_oom_waiters(void)
 {
     for (struct waiter **at = &oom_waiters; *at;) {
         struct waiter *waiter = *at;
@@ -274,8 +276,20 @@ void containers_wait_oom(const struct call *call)
             continue;
         }
         *at = waiter->next;
+        oom_waiter_count--;
         free(waiter);
     }
+}
+
+void containers_wait_oom(const struct call *call)
+{
+    if (oom_waiter_count >= MAX_OOM_WAITERS)
+        forget_lost_oom_waiters();
+    if (oom_waiter_count >= MAX_OOM_WAITERS) {
+        call_fail(call, STATUS_RESOURCE_EXHAUSTED, "too many wait for this already");
+        return;
+    }
+    oom_waiter_count++;
     struct waiter *waiter = xcalloc(1, sizeof *waiter);
     waiter->call = *call;
     waiter->next = oom_waiters;

@@ -579,7 +579,8 @@ def test_files_are_copied_in_pieces_and_only_below_the_shared_folder(agent: Agen
             offset=at, data=data[at : at + 100000],
         ))  # fmt: skip
     mount = Mount("/mnt", root + "new", "bind", ("bind",))
-    done = sh(agent, "stat -c '%a %u %g %s' /mnt/folder/file; stat -c %a /mnt/folder; cat /mnt/folder/file", mounts=[mount])
+    script = "stat -c '%a %u %g %s' /mnt/folder/file; stat -c %a /mnt/folder; cat /mnt/folder/file"
+    done = sh(agent, script, mounts=[mount])
     assert done.stdout == b"640 3 4 300000\n750\n" + data
     for path in ("/etc/passwd", root + "../../../x", root, "relative"):
         with pytest.raises(AgentError, match="the path is not below"):

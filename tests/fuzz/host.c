@@ -1,7 +1,8 @@
 /* The agent's server on a socket of the host, for tests: everything but the boot and main().
  *
  *   host unix PATH      a listening socket, as vsock in a guest
- *   host serial PATH    connections to PATH follow each other on one "port", as on virtio-serial in a guest
+ *   host serial PATH    connections to PATH are treated as virtio-serial ports
+ *   host settings TEXT  prints what the agent reads from a kernel command line
  */
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cmdline.h"
 #include "conn.h"
 #include "log.h"
 #include "loop.h"
@@ -16,6 +18,20 @@
 #include "util.h"
 
 static bool serial;
+
+static int print_settings(const char *cmdline)
+{
+    struct settings settings;
+    const char *problem = settings_read(&settings, cmdline);
+    if (problem) {
+        puts(problem);
+        return 1;
+    }
+    printf("cid=%u port=%u console=%d console_port=%u log_port=%u log=%d pipe=%d hotplug=%u\n", settings.agent_cid,
+        settings.agent_port, settings.debug_console, settings.debug_console_port, settings.log_port,
+        settings.log_level, settings.pipe_size, settings.hotplug_timeout_s);
+    return 0;
+}
 
 static void port_lost(void)
 {
@@ -35,7 +51,11 @@ int main(int argc, char **argv)
 {
     static struct source listener = {.ready = accept_ready};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (argc != 3 || strlen(argv[2]) >= sizeof address.sun_path)
+    if (argc != 3)
+        return 2;
+    if (strcmp(argv[1], "settings") == 0)
+        return print_settings(argv[2]);
+    if (strlen(argv[2]) >= sizeof address.sun_path)
         return 2;
     serial = strcmp(argv[1], "serial") == 0;
     strcpy(address.sun_path, argv[2]);

@@ -1,0 +1,59 @@
+"""Compiles the agent's sources into what the tests drive on the host: its server, and the fuzzer."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+AGENT = ROOT / "agent"
+FUZZ = ROOT / "tests" / "fuzz"
+SANITIZED = ("clang", "-g", "-O1", "-fno-sanitize-recover=undefined")
+WARNINGS = ("-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Werror")
+
+# The fuzzer's stand-ins replace these; see fuzz/stubs.c.
+REPLACED = {
+    "boot.c", "cgroup.c", "child.c", "child_identity.c", "child_root.c", "child_terminal.c", "cmdline.c", "console.c",
+    "guest.c", "listen.c", "main.c", "mountapi.c", "signals.c", "spawn.c",
+}  # fmt: skip
+WRAPPED = ("kill", "mount", "umount2", "rmdir")
+
+
+def generate(folder: Path) -> Path:
+    """The protobuf-c code; the C file."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["protoc-c", f"--proto_path={AGENT / 'proto'}", f"--c_out={folder}", "agent.proto"], check=True)
+    return folder / "agent.pb-c.c"
+
+
+def compile_agent(
+    target: Path,
+    command: Sequence[str],
+    sources: Sequence[Path],
+    flags: Sequence[str] = (),
+    library: str = "-lprotobuf-c",
+) -> Path:
+    """Compile and link sources together with the generated code and protobuf-c's library."""
+    generated = generate(target.parent / "generated")
+    # Not our code: no warnings from it stop us.
+    machine = target.parent / f"{target.name}.pb-c.o"
+    subprocess.run([*command, "-std=c11", "-w", "-c", f"-I{generated.parent}", "-o", machine, generated], check=True)
+    include = (f"-I{generated.parent}", "-iquote", str(AGENT), "-iquote", str(FUZZ))
+    subprocess.run([*command, *WARNINGS, *include, "-o", target, *sources, machine, *flags, library], check=True)
+    return target
+
+
+def build_server(folder: Path) -> Path:
+    """The server on a socket of the host, with sanitizers."""
+    sources = [p for p in sorted(AGENT.glob("*.c")) if p.name != "main.c"]
+    command = (*SANITIZED, "-fsanitize=address,undefined")
+    return compile_agent(folder / "server", command, [FUZZ / "host.c", *sources])
+
+
+def build_fuzzer(folder: Path) -> Path:
+    """The libFuzzer program."""
+    sources = [p for p in sorted(AGENT.glob("*.c")) if p.name not in REPLACED]
+    command = (*SANITIZED, "-fsanitize=fuzzer,address,undefined")
+    wraps = [f"-Wl,--wrap={name}" for name in WRAPPED]
+    return compile_agent(folder / "fuzzer", command, [FUZZ / "fuzz_agent.c", FUZZ / "stubs.c", *sources], wraps)
