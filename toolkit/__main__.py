@@ -1,0 +1,5 @@
+"""``python -m kata_toolkit``."""
+
+from .cli.app import main
+
+main()
