@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "files_limit.h"
 #include "util.h"
 
 static const struct {
@@ -27,6 +28,7 @@ static const struct {
 
 void child_set_limits(const Kata__Process *process)
 {
+    files_limit_restore();
     for (size_t i = 0; i < process->n_rlimits; i++) {
         const Kata__PosixRlimit *wanted = process->rlimits[i];
         size_t at = 0;

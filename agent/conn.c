@@ -254,18 +254,39 @@ void call_when_sent(const struct call *call, void (*then)(void))
 
 /* ---- requests ---- */
 
-/* A host that reconnects to a serial port faster than the guest looks names each of its connections in the
- * metadata, so that answers to the former one are dropped all the same. */
+/* A host may reconnect to a serial port faster than the guest looks. So it names each of its connections in the
+ * metadata: that way the new one is known from the former. "" when it does not. */
+static const char *epoch_of(const Kata__Request *request)
+{
+    for (size_t i = 0; i < request->n_metadata; i++)
+        if (strcmp(request->metadata[i]->key, "connection") == 0)
+            return request->metadata[i]->value;
+    return "";
+}
+
 static void note_epoch(struct conn *conn, const Kata__Request *request)
 {
-    for (size_t i = 0; i < request->n_metadata; i++) {
-        if (strcmp(request->metadata[i]->key, "connection") != 0)
-            continue;
-        const char *value = request->metadata[i]->value;
-        if (conn->epoch[0] && strcmp(conn->epoch, value) != 0)
-            forget(conn);
-        snprintf(conn->epoch, sizeof conn->epoch, "%s", value);
-    }
+    const char *epoch = epoch_of(request);
+    if (!epoch[0] || strncmp(conn->epoch, epoch, sizeof conn->epoch - 1) == 0)
+        return;
+    if (conn->epoch[0])
+        forget(conn);
+    snprintf(conn->epoch, sizeof conn->epoch, "%s", epoch);
+}
+
+/* A half frame waits for its rest, but what arrives is the first frame of another host: the former one hung up in
+ * the middle. Hosts that name their connections are known at once, others after a while. */
+static bool begins_anew(const struct conn *conn, const uint8_t *bytes, size_t size)
+{
+    if (!conn->serial || !frame_is_partial(&conn->reader) || !frame_looks_like_request(bytes, size))
+        return false;
+    if (now_ms() - conn->last_used_ms > SERIAL_STALL_MS)
+        return true;
+    size_t length = frame_body_length(bytes);
+    const Kata__Request *request
+        = size >= FRAME_HEADER + length ? dispatch_unpack(bytes + FRAME_HEADER, length) : NULL;
+    const char *epoch = request ? epoch_of(request) : "";
+    return epoch[0] && strncmp(conn->epoch, epoch, sizeof conn->epoch - 1) != 0;
 }
 
 static void take_request(struct conn *conn, const Kata__Request *request, uint32_t stream)
@@ -319,8 +340,7 @@ static bool feed(struct conn *conn, const uint8_t *bytes, size_t size)
 {
     uint64_t id = conn->id;
     bool serial = conn->serial;
-    if (serial && frame_is_partial(&conn->reader) && now_ms() - conn->last_used_ms > SERIAL_STALL_MS
-        && frame_looks_like_request(bytes, size))
+    if (begins_anew(conn, bytes, size))
         frame_reset(&conn->reader);
     conn->last_used_ms = now_ms();
     while (size) {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "files_limit.h"
 #include "log.h"
 #include "util.h"
 
@@ -71,6 +72,7 @@ static _Noreturn void run_shell(int terminal)
     if (terminal > 2)
         close(terminal);
     child_reset_signals();
+    files_limit_restore();
     execve("/bin/sh", arguments, environment);
     write_all(STDOUT_FILENO, apology, strlen(apology));
     _exit(127);

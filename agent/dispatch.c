@@ -6,6 +6,7 @@
 #include "boot.h"
 #include "bounds.h"
 #include "log.h"
+#include "metrics.h"
 #include "services.h"
 #include "util.h"
 
@@ -51,8 +52,10 @@ void dispatch(const struct call *call, const Kata__Request *request)
         return;
     }
     log_line(LOG_DEBUG, "%s/%s", service->name, method->name);
-    if (service == &agent_service)
+    if (service == &agent_service) {
+        metrics_note_request();
         boot_finish();
+    }
     const void *message = unpack(&message_memory, method->request, request->payload.data, request->payload.len);
     if (message)
         method->serve(call, message);

@@ -33,6 +33,11 @@ bool frame_looks_like_request(const uint8_t *bytes, size_t size)
         && bytes[FRAME_HEADER] == 0x0a;
 }
 
+uint32_t frame_body_length(const uint8_t *header)
+{
+    return big_endian(header);
+}
+
 static void free_body(struct frame_reader *reader)
 {
     input_bytes -= reader->body_room;

@@ -5,6 +5,7 @@
 #include "boot.h"
 #include "cmdline.h"
 #include "device.h"
+#include "files_limit.h"
 #include "listen.h"
 #include "log.h"
 #include "loop.h"
@@ -37,6 +38,7 @@ static void finish(void)
 {
     boot_finish();
     listen_finish(&settings);
+    metrics_note_idle();
 }
 
 int main(void)
@@ -49,6 +51,7 @@ int main(void)
     }
     boot_begin();
     read_settings();
+    files_limit_raise();
     loop_init();
     signals_watch();
     listen_begin(&settings);

@@ -9,6 +9,8 @@
 #include "util.h"
 
 static uint64_t main_cycles, main_ns, check_cycles, check_available, check_total, output_cycles;
+static uint64_t idle_cycles, host_cycles;
+static bool requested;
 
 /* A figure of /proc/meminfo, in KiB. */
 static uint64_t memory_figure(const char *text, const char *name)
@@ -33,6 +35,18 @@ void metrics_note_check(void)
         return;
     check_available = memory_figure(text, "MemAvailable:");
     check_total = memory_figure(text, "MemTotal:");
+}
+
+void metrics_note_idle(void)
+{
+    idle_cycles = cycle_counter();
+}
+
+void metrics_note_request(void)
+{
+    if (!requested && idle_cycles)
+        host_cycles = cycle_counter() - idle_cycles;
+    requested = true;
 }
 
 void metrics_note_output(void)
@@ -110,6 +124,7 @@ size_t metrics_write(char *text, size_t size)
     gauge_number(&writer, "kata_toolkit_first_check_mem_available_kib", check_available);
     gauge_number(&writer, "kata_toolkit_first_check_mem_total_kib", check_total);
     gauge_number(&writer, "kata_toolkit_first_output_tsc", output_cycles);
+    gauge_number(&writer, "kata_toolkit_first_request_wait_tsc", host_cycles);
     write_memory(&writer);
     write_load(&writer);
     write_self(&writer);

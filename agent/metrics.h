@@ -24,6 +24,10 @@ static inline uint64_t cycle_counter(void)
 void metrics_note_main(uint64_t cycles, uint64_t monotonic_ns);
 /* The answer to a Health/Check has been written; only the first one counts. */
 void metrics_note_check(void);
+/* The agent has nothing left to do, and then the host asks for something: what lies between the two for the first
+ * time is the host's, not the guest's. */
+void metrics_note_idle(void);
+void metrics_note_request(void);
 /* A container's first process has written something; only the first time counts. */
 void metrics_note_output(void);
 /* Prometheus' text format. Returns the length. */

@@ -67,6 +67,8 @@ static void child_is_ready(struct process *process)
     process->state = PROCESS_READY;
     container_is_ready(process->container);
     call_reply_empty(&process->launch);
+    if (process->start_waits)
+        process_start(process, &process->start);
 }
 
 /* Reads one message. Returns false when there is none (now, or for ever). */
@@ -190,6 +192,11 @@ struct process *process_launch(
 void process_start(struct process *process, const struct call *call)
 {
     static const char go = REPORT_GO;
+    if (process->state == PROCESS_PREPARING) {
+        process->start = *call;
+        process->start_waits = true;
+        return;
+    }
     process->launch = *call;
     process->state = PROCESS_STARTING;
     stream_announce(&process->out);
@@ -263,8 +270,11 @@ void process_ended(struct process *process, int wait_status)
         fail_launch(process, "the process ended while it was being set up");
     process->reaped = true;
     process->exited_ms = now_ms();
-    if (process->failure)
+    if (process->failure) {
         call_fail(&process->launch, STATUS_INTERNAL, "%s", process->failure);
+        if (process->start_waits && process == container_init(process->container) && process->container->failed)
+            call_fail(&process->start, STATUS_INTERNAL, "the container was not created");
+    }
     if (process->state != PROCESS_FAILED) {
         process->state = PROCESS_EXITED;
         process->exit_code

@@ -41,6 +41,8 @@ struct process {
     int64_t exited_ms;
     struct source report; /* what the child tells while it sets itself up */
     struct call launch;   /* CreateContainer, StartContainer or ExecProcess, answered by that */
+    struct call start;    /* StartContainer that came while it was still being set up */
+    bool start_waits;
     char *failure;        /* why not; told once the child is reaped, so that all of it is gone by then */
     struct stream in, out, err;
     struct waiter *waiters;
@@ -64,7 +66,7 @@ enum { REPORT_READY = 'R', REPORT_ERROR = 'E', REPORT_GO = 'G' };
  * Returns the process, hung into its container, or NULL (errno says why). */
 struct process *process_launch(
     struct container *container, const char *id, struct launch *launch, int pid_ns, bool new_pid_ns);
-/* Lets a process in state PROCESS_READY execute; the call is answered when it has, or has failed. */
+/* Lets a process execute, as soon as it is ready (state PROCESS_PREPARING or PROCESS_READY); the call is answered when it has, or has failed. */
 void process_start(struct process *process, const struct call *call);
 void process_wait(struct process *process, const struct call *call);
 /* Sends a signal. Returns 0, or -1 with errno; a process that has ended is fine. */

@@ -211,7 +211,7 @@ void serve_start_container(const struct call *call, const void *message)
     if (!container)
         return;
     struct process *process = container_init(container);
-    if (process->state != PROCESS_READY)
+    if (process->state > PROCESS_READY || process->start_waits)
         call_fail(call, STATUS_INTERNAL, "the container '%s' cannot be started now", container->id);
     else
         process_start(process, call);
