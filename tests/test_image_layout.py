@@ -13,6 +13,7 @@ from kata_toolkit.errors import InputError
 from kata_toolkit.image import dax
 from kata_toolkit.image.layout import MIB, Layout, default_align_mib, layout_for
 from kata_toolkit.image.mbr import Partition, mbr, partitions_of
+from kata_toolkit.kata.config import plugs_dimms
 from kata_toolkit.spec import model
 
 
@@ -128,16 +129,16 @@ def spec_with(*hypervisors: model.Hypervisor, dax: bool = True) -> model.Spec:
         ({"enable_virtio_mem": False}, 128),
         ({"disable_image_nvdimm": True}, 2),
         ({"runtime.static_sandbox_resource_mgmt": True}, 2),
+        ({"vm_rootfs_driver": "virtio-blk-pci"}, 2),  # the Rust runtime's word for disable_image_nvdimm
     ],
 )
 def test_alignment_follows_from_whether_dimms_can_be_plugged(settings: dict[str, model.Setting], align: int) -> None:
-    assert default_align_mib(spec_with(model.Hypervisor("qemu", settings=settings))) == align
+    spec = spec_with(model.Hypervisor("qemu", dialects=("go",), settings=settings))
+    assert default_align_mib(dimms=plugs_dimms(spec)) == align
 
 
-def test_alignment_of_sets_without_an_nvdimm_image() -> None:
-    qemu = model.Hypervisor("qemu")
-    assert default_align_mib(spec_with(qemu, dax=False)) == 2
-    assert default_align_mib(spec_with(model.Hypervisor("qemu", boot="initrd"))) == 2
-    assert default_align_mib(spec_with(model.Hypervisor("clh"))) == 2
-    assert default_align_mib(spec_with(model.Hypervisor("clh"), qemu)) == 128
-    assert default_align_mib(spec_with()) == 2
+def test_no_dimms_where_there_is_no_nvdimm_image() -> None:
+    assert plugs_dimms(spec_with(model.Hypervisor("qemu")))
+    assert not plugs_dimms(spec_with(model.Hypervisor("qemu"), dax=False))
+    assert not plugs_dimms(spec_with(model.Hypervisor("qemu", boot="initrd")))
+    assert not plugs_dimms(spec_with())

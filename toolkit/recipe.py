@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .image.layout import default_align_mib
+from .kata.config import plugs_dimms
 from .pipeline.stage import Stage
 from .spec.model import BinaryAgent, PrebuiltKernel, Spec
 from .stages.agent import AgentStage
@@ -26,7 +27,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         *_kernel(spec),
         AgentStage(spec.agent, spec.arch),
         RootfsStage(spec.rootfs),
-        ImageStage(spec.image, spec.image.align_mib or default_align_mib(spec)),
+        ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
         *([InitrdStage(spec.initrd)] if spec.initrd.enabled else []),
         RuntimeConfigStage.of(spec),
         WrapperStage(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import InputError
-from ..spec.model import Hypervisor, Setting, Spec
 from . import dax
 from .mbr import Partition
 
@@ -18,7 +17,6 @@ MIB = 1 << 20
 PARTITION_START = MIB  # from the MBR that names it
 DIMM_ALIGN_MIB = 128
 DAX_ALIGN_MIB = dax.ALIGNMENT // MIB
-_DEFAULT_MEMORY = 2048  # MiB, what the Go runtime gives a guest whose configuration does not say
 _MAX_SIZE = 1 << 41  # 2 TiB: an MBR counts sectors in 32 bits
 
 
@@ -66,29 +64,10 @@ def layout_for(filesystem_size: int, with_dax: bool, align_mib: int) -> Layout:
     return Layout(with_dax, size, start)
 
 
-def default_align_mib(spec: Spec) -> int:
-    """What the image's size is a multiple of, when the spec does not say.
+def default_align_mib(*, dimms: bool) -> int:
+    """What the image's size is a multiple of, when the spec does not say; ``dimms``: see `kata.config.plugs_dimms`.
 
     QEMU puts a hot-plugged DIMM right behind the image's NVDIMM; unless it then starts on a 128 MiB boundary the
-    guest silently ignores it. So 128 (sparse) where any of the set's configurations can plug DIMMs beside an
-    NVDIMM image, 2 otherwise.
+    guest silently ignores it. So 128 (sparse) where DIMMs may be plugged, 2 otherwise.
     """
-    if not spec.image.dax:
-        return DAX_ALIGN_MIB
-    return DIMM_ALIGN_MIB if any(_plugs_dimms(h) for h in spec.hypervisors) else DAX_ALIGN_MIB
-
-
-def _plugs_dimms(hypervisor: Hypervisor) -> bool:
-    """Whether Kata's QEMU command line lets memory be added as DIMMs; its defaults do (no slots means 10 slots)."""
-    settings = hypervisor.settings
-    if hypervisor.name != "qemu" or hypervisor.boot != "image":
-        return False
-    fixed = ("enable_virtio_mem", "disable_image_nvdimm", "runtime.static_sandbox_resource_mgmt")
-    if any(settings.get(key) is True for key in fixed):
-        return False
-    most = _mib(settings.get("default_maxmemory"), 0)  # 0: as much as the host has
-    return most == 0 or most > _mib(settings.get("default_memory"), _DEFAULT_MEMORY)
-
-
-def _mib(value: Setting | None, default: int) -> int:
-    return value if isinstance(value, int) else default
+    return DIMM_ALIGN_MIB if dimms else DAX_ALIGN_MIB

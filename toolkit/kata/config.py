@@ -215,6 +215,25 @@ def guest_settings(spec: Spec, hypervisor: str | None = None, dialect: Dialect |
     return _guest(request, which, values[which])
 
 
+def plugs_dimms(spec: Spec) -> bool:
+    """Whether any of a spec's configurations lets the runtime plug memory in as DIMMs beside an NVDIMM image.
+
+    Raises InputError with every mistake of the settings.
+    """
+    for hypervisor in spec.hypervisors:
+        request = Request.of(spec, hypervisor)
+        for dialect, values in config_values(request, "0").items():
+            facts = Values(dialect, hypervisor.name, request.arch, hypervisor.boot, values)
+            if _driver(request, values) != "nvdimm":
+                continue
+            if facts.get("enable_virtio_mem") or facts.get("runtime.static_sandbox_resource_mgmt"):
+                continue
+            most = facts.get("default_maxmemory") or 0  # 0: as much as the host has
+            if most == 0 or most > _nonzero(facts, dialect, "default_memory"):
+                return True
+    return False
+
+
 def _guest(request: Request, dialect: Dialect, values: Mapping[str, Any]) -> GuestSettings:
     facts = Values(dialect, request.hypervisor.name, request.arch, request.hypervisor.boot, values)
     return GuestSettings(
