@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import tempfile
@@ -72,7 +71,7 @@ class Machine:
             end.close()
         for name in ("agent", "console"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.folder / name)
+                (self.folder / name).unlink()
         self.folder.rmdir()
 
 
