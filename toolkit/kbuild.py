@@ -40,8 +40,6 @@ _STAMP = {
     "KBUILD_BUILD_HOST": "kata-toolkit",
     "KBUILD_BUILD_VERSION": "1",
 }
-# Absolute paths of the source must not decide whether ccache has an object.
-_CCACHE = {"CCACHE_DIR": "@ccache@", "CCACHE_BASEDIR": "@tree@", "CCACHE_NOHASHDIR": "1", "CCACHE_MAXSIZE": "4G"}
 
 
 def arch_of(name: str) -> Arch:
@@ -52,14 +50,14 @@ def arch_of(name: str) -> Arch:
 
 
 def make(arch: Arch, *words: str, env: dict[str, str] | None = None) -> Command:
-    """A call of the kernel's make with the places ``@tree@``, ``@build@``, ``@cc@`` and ``@ccache@``."""
+    """A call of the kernel's make with the places ``@tree@``, ``@build@`` and ``@cc@``."""
     variables = (f"ARCH={arch.make}", "CC=@cc@", "HOSTCC=gcc", "LOCALVERSION=", *_UNUSED_TOOLS)
     stamp = tuple(f"{name}={value}" for name, value in _STAMP.items())
-    return Command("make", "-C", "@tree@", "O=@build@", *variables, *stamp, *words, env={**_CCACHE, **(env or {})})
+    return Command("make", "-C", "@tree@", "O=@build@", *variables, *stamp, *words, env=env)
 
 
-def places(tree: Path, build: Path, cache: Path) -> dict[str, Any]:
-    """What fills the places of `make`'s commands. ccache is used when it is there: it does not change a byte.
+def places(tree: Path, build: Path, *, compiles: bool) -> dict[str, Any]:
+    """What fills the places of `make`'s commands; where much is compiled, ccache helps if it is there.
 
     Raises InputError for a path that make cannot work with.
     """
@@ -72,8 +70,21 @@ def places(tree: Path, build: Path, cache: Path) -> dict[str, Any]:
     return {
         "tree": str(tree),
         "build": str(build),
-        "cc": "ccache gcc" if run.which("ccache") else "gcc",
-        "ccache": str(cache / "ccache"),
+        "cc": "ccache gcc" if compiles and run.which("ccache") else "gcc",
+    }
+
+
+def ccache_environment(tree: Path, cache: Path) -> dict[str, str]:
+    """How ccache works for us: absolute paths of the source do not decide whether it has an object.
+
+    Its depend mode trusts the dependencies that the compiler lists, and so preprocesses nothing twice.
+    """
+    return {
+        "CCACHE_DIR": str(cache / "ccache"),
+        "CCACHE_BASEDIR": str(tree),
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_DEPEND": "1",
+        "CCACHE_MAXSIZE": "4G",
     }
 
 

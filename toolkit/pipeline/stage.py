@@ -131,9 +131,13 @@ class Work:
         cwd: Path | None = None,
         on_line: Callable[[str], None] | None = None,
         stdin: IO[bytes] | None = None,
+        unrecorded: Mapping[str, str] | None = None,
         **places: Path | str,
     ) -> run.Result:
-        """Run one of the recipe's commands with its places filled in. Raises ToolError."""
+        """Run one of the recipe's commands with its places filled in. Raises ToolError.
+
+        ``unrecorded``: environment that changes no byte of the output (a compiler cache), so is not in the recipe.
+        """
         known = {
             "out": str(self.out),
             "scratch": str(self.scratch),
@@ -142,7 +146,7 @@ class Work:
             **{name: str(value) for name, value in places.items()},
         }
         argv = [fill(word, known) for word in command.argv]
-        env = {name: fill(value, known) for name, value in command.env.items()}
+        env = {**{name: fill(value, known) for name, value in command.env.items()}, **(unrecorded or {})}
         return run.run(argv, env=env, cwd=cwd or self.scratch, log=self.log, on_line=on_line, stdin=stdin)
 
     def progress(self, done: int, total: int, unit: str, what: str = "") -> None:

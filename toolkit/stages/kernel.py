@@ -71,11 +71,12 @@ class KernelStage(Stage):
         cache = work.inputs.cache
         name = f"kernel-build-{_key(work.recipe, tree.path)}"
         with kbuild.build_folder(cache, name) as (build, kept):
-            places = kbuild.places(tree.path, build, cache)
+            ccache = kbuild.ccache_environment(tree.path, cache)
+            places = kbuild.places(tree.path, build, compiles=True)
             if not kept or (build / ".config").read_bytes() != config:
                 (build / ".config").write_bytes(config)
             with _Objects(work, name, kept) as objects:
-                _explained(lambda: work.run(compile_, on_line=objects.line, **places))
+                _explained(lambda: work.run(compile_, on_line=objects.line, unrecorded=ccache, **places))
             if (build / ".config").read_bytes() != config:
                 raise ToolError(
                     "the kernel's conf changed the configuration that it had resolved itself",

@@ -81,7 +81,7 @@ class KernelConfigStage(Stage):
         cache = work.inputs.cache
         with kbuild.build_folder(cache, f"kernel-conf-{_short(tree.path)}") as (build, _):
             (build / ".config").unlink(missing_ok=True)
-            work.run(work.recipe.commands[0], **kbuild.places(tree.path, build, cache))
+            work.run(work.recipe.commands[0], **kbuild.places(tree.path, build, compiles=False))
             return (build / ".config").read_text()
 
     def _wishes(self, inputs: Inputs) -> Wishes:
