@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kata_toolkit.checks import Report, Verdict
 from kata_toolkit.host.host import Host
 from kata_toolkit.host.kvm_guest import KvmVerdict
 from kata_toolkit.host.table import check
-from kata_toolkit.vm.checks import Report, Verdict
 
 RUNS = KvmVerdict(True, "a guest ran", "runs")
 BASE_FLAGS = "fpu lm nx cx16 sse4_1 xsave"

@@ -53,7 +53,7 @@ def test_plain_lines_without_a_terminal(tool: Path) -> None:
 
 def test_a_table_where_colour_is_forced(tool: Path) -> None:
     done = run([tool, "check-host"], FORCE_COLOR="1", COLUMNS="100")
-    assert "virtual machine monitor" in done.stdout
+    assert "container-manager" in done.stdout
 
 
 def test_it_takes_less_than_a_second_and_a_half() -> None:

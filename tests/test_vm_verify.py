@@ -9,9 +9,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from kata_toolkit.checks import Report
 from kata_toolkit.vm import vsock
 from kata_toolkit.vm.built_set import BuiltSet
-from kata_toolkit.vm.checks import Report
 from kata_toolkit.vm.evidence import Evidence
 from kata_toolkit.vm.proof import CHECKS, prove
 from kata_toolkit.vm.session import Options

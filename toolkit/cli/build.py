@@ -54,8 +54,12 @@ def build(
 
 
 def _prove(target: Path, *, as_json: bool) -> None:
-    from ..errors import CheckError
-    from .verify import prove_and_print
+    from .verify import print_proof, proof_of
 
-    if not prove_and_print(target, as_json=as_json):
-        raise CheckError(f"{target} was built, but is not proved", hint=f"kata-toolkit verify {target}")
+    report = proof_of(target, live=not as_json)
+    if as_json:
+        typer.echo(json_module.dumps({"event": "proof", **report.as_json()}))
+    else:
+        print_proof(report)
+    if not report.ok:
+        raise typer.Exit(report.exit_code)

@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 
-from ..vm.checks import FAIL, PASS, WARN, Skipped, Verdict
+from ..checks import FAIL, PASS, WARN, Skipped, Verdict
 from .arches import ARCHES, NESTING, NESTING_ELSEWHERE
 from .host import AVAILABLE, BUILTIN, LOADED, MISSING, UNKNOWN, Host
 

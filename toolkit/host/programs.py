@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..vm.checks import FAIL, PASS, WARN, Skipped, Verdict
+from ..checks import FAIL, PASS, WARN, Skipped, Verdict
 from .arches import ARCHES
 from .host import Host
 

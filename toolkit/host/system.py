@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..vm.checks import FAIL, PASS, WARN, Verdict
+from ..checks import FAIL, PASS, WARN, Verdict
 from .host import AVAILABLE, BUILTIN, LOADED, MISSING, Host
 
 LEAST_MEMORY_MIB, DEFAULT_VM_MIB = 512, 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..vm.checks import Check, Report
+from ..checks import Check, Report
 from . import cpu, programs, system
 from .host import Host
 

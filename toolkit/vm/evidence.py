@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from ..checks import Skipped
 from ..errors import CheckError, KataToolkitError
 from . import vsock
 from .agent_client import Finished, Running
 from .built_set import BuiltSet, Guest
-from .checks import Skipped
 from .measure import Figures, measure
 from .oci import Process
 from .session import CommandNotStarted, Options, Session, needs_vsock

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from ..checks import FAIL, PASS, Check, Skipped, Verdict
 from ..image.layout import Layout, start_of
 from ..image.readback import image_problems
 from ..rootfs.agent_file import AgentFile
 from . import budgets
 from .built_set import MANIFEST
-from .checks import FAIL, PASS, Check, Skipped, Verdict
 from .evidence import Evidence, text
 
 _SHOWN = 5  # files named in one detail

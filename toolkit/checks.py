@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..errors import KataToolkitError
+from .errors import CheckError, InternalError, KataToolkitError, ToolError
 
 PASS, FAIL, WARN, SKIP = "pass", "fail", "warn", "skip"
 E = TypeVar("E")
@@ -18,11 +18,15 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check found. ``remedy`` says what to do about a status that is not ``pass``."""
+    """What a check found. ``remedy`` says what to do about a status that is not ``pass``.
+
+    ``tool_failed``: it is no finding about the thing checked; a tool that the check needs failed.
+    """
 
     status: str
     detail: str
     remedy: str | None = None
+    tool_failed: bool = False
 
 
 class Skipped(Exception):  # noqa: N818 -- not an error: a check that cannot be made here
@@ -42,14 +46,16 @@ class Check(Generic[E]):
     run: Callable[[E], Verdict]
 
     def verdict(self, evidence: E) -> Verdict:
-        """Run it; an error is a failed check that carries the error's own words."""
+        """Run it; an error is a failed check that carries the error's own words. A bug of ours is still raised."""
         try:
             return self.run(evidence)
         except Skipped as reason:
             return Verdict(SKIP, str(reason), reason.remedy)
+        except InternalError:
+            raise
         except KataToolkitError as error:
-            first = error.problems[0]
-            return Verdict(FAIL, "; ".join(p.message for p in error.problems), first.hint)
+            text = "; ".join(p.message for p in error.problems)
+            return Verdict(FAIL, text, error.problems[0].hint, isinstance(error, ToolError))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,14 @@ class Report:
     def ok(self) -> bool:
         """Nothing failed. A skipped check is not a proof, but no failure either."""
         return all(v.status != FAIL for v in self.verdicts.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing failed, 3 when all that failed are tools, else 1."""
+        failed = [v for v in self.verdicts.values() if v.status == FAIL]
+        if not failed:
+            return 0
+        return ToolError.exit_code if all(v.tool_failed for v in failed) else CheckError.exit_code
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``schemas/checks.schema.json``."""
