@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -58,11 +60,36 @@ def test_a_megabyte_goes_through_a_pipe_whole(tool: Path, built_set: Path) -> No
     assert done.returncode == 0
 
 
-def test_a_command_that_is_not_there_fails_clearly(tool: Path, built_set: Path) -> None:
-    done = boot(tool, built_set, "--run", "/no/such/program")
-    assert done.returncode in (1, 127)
-    assert b"/no/such/program" in done.stderr
-    assert b"Traceback" not in done.stderr
+def test_a_reader_that_has_seen_enough_ends_the_command(tool: Path, built_set: Path) -> None:
+    shell = f"{tool} boot {built_set} -q --run yes | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=30, check=False)
+    assert done.stdout == b"y\n141\n", done.stderr
+
+
+def test_a_terminal_is_the_commands_terminal(tool: Path, built_set: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (33, 77))
+    before = termios.tcgetattr(theirs)
+    script = "stty size; read word; echo got $word; exit 5"
+    argv = [tool, "boot", built_set, "-q", "--run", "sh", "-c", script]
+    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        seen = b""
+        while b"33 77" not in seen:
+            seen += os.read(ours, 4096)
+        os.write(ours, b"hello\r")
+        while b"got hello" not in seen:
+            seen += os.read(ours, 4096)
+        assert process.wait(20) == 5
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize(("command", "code"), [("/no/such/program", 127), ("no-such-word", 127), ("/etc", 126)])
+def test_a_command_that_cannot_start_is_what_a_shell_says(tool: Path, built_set: Path, command: str, code: int) -> None:
+    done = boot(tool, built_set, "-q", "--run", command)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert f"{command} cannot be started in the guest".encode() in done.stderr
 
 
 def test_json_is_one_document_with_the_output_inside(tool: Path, built_set: Path) -> None:

@@ -16,6 +16,7 @@ from .oci import Process
 from .session import Session
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def run_attached(session: Session, command: Sequence[str]) -> int:
@@ -33,7 +34,10 @@ def run_attached(session: Session, command: Sequence[str]) -> int:
         out.belongs_to(running)
         err.belongs_to(running)
 
-    return session.container(Process(command), stdin=STDIN, stdout=out.write, stderr=err.write, started=started).status
+    status = session.container(
+        Process(command), stdin=STDIN, stdout=out.write, stderr=err.write, started=started
+    ).status
+    return _BROKEN_PIPE if out.broken or err.broken else status
 
 
 def _with_terminal(session: Session, command: Sequence[str]) -> int:
@@ -61,12 +65,12 @@ def _resize(running: Running, signum: int, frame: FrameType | None) -> None:
 
 
 class _Output:
-    """One of our output streams. When its reader goes away the program is told so, as a pipe would tell it."""
+    """One of our output streams. When its reader goes away the program is ended, as a broken pipe would end it."""
 
     def __init__(self, descriptor: int) -> None:
+        self.broken = False
         self._descriptor = descriptor
         self._running: Running | None = None
-        self._broken = False
 
     def belongs_to(self, running: Running) -> None:
         """The program whose output this is."""
@@ -76,13 +80,14 @@ class _Output:
         """Write it all; what comes after the reader has gone is dropped."""
         view = memoryview(data)
         try:
-            while view and not self._broken:
+            while view and not self.broken:
                 view = view[os.write(self._descriptor, view) :]
         except BrokenPipeError:
-            self._broken = True
+            self.broken = True
             if self._running is not None:
+                # Not SIGPIPE: the first process of a pid namespace is deaf to all but SIGKILL.
                 with contextlib.suppress(AgentError, AgentSilent):
-                    self._running.signal(signal.SIGPIPE)
+                    self._running.signal(signal.SIGKILL)
 
 
 @contextlib.contextmanager
