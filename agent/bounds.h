@@ -16,6 +16,7 @@ enum {
     MAX_CONTAINERS = 512,
     MAX_PROCESSES = 4096,
     MAX_DESCRIPTORS = 32768,
+    MAX_SECCOMP_BYTES = 256 << 10,        /* of a profile, as it travels; it is kept for later processes */
     MAX_OOM_WAITERS = 1024,
     MAX_NAME = 200,                       /* container and exec ids; they become parts of file names */
     SERIAL_STALL_MS = 2000,               /* a half frame on a serial port older than this may be abandoned */

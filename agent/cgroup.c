@@ -170,6 +170,13 @@ void cgroup_make(const char *id, const Kata__LinuxResources *limits)
         child_fail("limit %s", problem);
 }
 
+int cgroup_open(const char *id)
+{
+    char path[512];
+    snprintf(path, sizeof path, GROUP, id);
+    return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 void cgroup_join(const char *id)
 {
     if (available && set(id, "cgroup.procs", "0") < 0)

@@ -12,6 +12,8 @@ void cgroup_boot(void);
 /* The child's side; both end the child with a message on failure. */
 void cgroup_make(const char *id, const Kata__LinuxResources *limits);
 void cgroup_join(const char *id);
+/* Its folder; -1 with errno. */
+int cgroup_open(const char *id);
 
 /* The agent's side. */
 /* Returns NULL, or what cannot be set (valid until the next call). */

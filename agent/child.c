@@ -16,6 +16,7 @@
 #include "cgroup.h"
 #include "container.h"
 #include "device.h"
+#include "device_filter.h"
 #include "log.h"
 #include "storage.h"
 #include "util.h"
@@ -242,7 +243,10 @@ static void set_up_container(const struct launch *launch)
     const Kata__CreateContainerRequest *request = launch->create;
     storage_mount_new(request->storages, request->n_storages);
     device_prepare(request->devices, request->n_devices);
-    cgroup_make(request->container_id, request->oci->linux ? request->oci->linux->resources : NULL);
+    const Kata__LinuxResources *limits = request->oci->linux ? request->oci->linux->resources : NULL;
+    cgroup_make(request->container_id, limits);
+    if (limits)
+        device_filter_apply(request->container_id, limits->devices, limits->n_devices);
     cgroup_join(request->container_id);
     enter_namespaces(launch, request->oci->linux);
     child_enter_root(request);
@@ -275,6 +279,6 @@ void child_main(const struct launch *launch)
     child_reset_signals();
     child_set_limits(process);
     enter_folder(process);
-    child_become_user(process);
+    child_become_user(process, launch->seccomp, launch->container->no_new_nodes);
     execute(process);
 }

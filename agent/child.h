@@ -22,7 +22,8 @@ void child_protect_root(const Kata__Spec *spec);
 
 /* child_identity.c: limits, user, groups, capabilities. */
 void child_set_limits(const Kata__Process *process);
-void child_become_user(const Kata__Process *process);
+/* seccomp NULL: no filter. without_mknod: CAP_MKNOD is not to be had, whatever the process asks for. */
+void child_become_user(const Kata__Process *process, const Kata__LinuxSeccomp *seccomp, bool without_mknod);
 /* The user's folder, from the container's /etc/passwd, or "/". Returns whether it stands there. */
 bool child_find_home(uid_t uid, char *home, size_t size);
 

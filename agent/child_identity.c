@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "files_limit.h"
+#include "seccomp.h"
 #include "util.h"
 
 static const struct {
@@ -74,12 +75,12 @@ static void limit_capabilities(uint64_t bounding)
             child_fail("cannot drop capability %u: %s", number, strerror(errno));
 }
 
-static void set_capabilities(const Kata__LinuxCapabilities *wanted)
+static void set_capabilities(const Kata__LinuxCapabilities *wanted, uint64_t possible)
 {
-    const uint64_t effective = capability_set(wanted->effective, wanted->n_effective);
-    const uint64_t permitted = capability_set(wanted->permitted, wanted->n_permitted);
-    const uint64_t inheritable = capability_set(wanted->inheritable, wanted->n_inheritable);
-    const uint64_t ambient = capability_set(wanted->ambient, wanted->n_ambient);
+    const uint64_t effective = capability_set(wanted->effective, wanted->n_effective) & possible;
+    const uint64_t permitted = capability_set(wanted->permitted, wanted->n_permitted) & possible;
+    const uint64_t inheritable = capability_set(wanted->inheritable, wanted->n_inheritable) & possible;
+    const uint64_t ambient = capability_set(wanted->ambient, wanted->n_ambient) & possible;
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
     for (unsigned half = 0; half < 2; half++) {
@@ -94,14 +95,28 @@ static void set_capabilities(const Kata__LinuxCapabilities *wanted)
             child_fail("cannot raise the ambient capability CAP_%s: %s", capability_names[number], strerror(errno));
 }
 
-void child_become_user(const Kata__Process *process)
+static void filter_calls(const Kata__LinuxSeccomp *seccomp)
+{
+    const char *problem = seccomp ? seccomp_apply(seccomp) : NULL;
+    if (problem)
+        child_fail("cannot filter system calls: %s", problem);
+}
+
+void child_become_user(const Kata__Process *process, const Kata__LinuxSeccomp *seccomp, bool without_mknod)
 {
     const Kata__User *user = process->user;
     const Kata__LinuxCapabilities *capabilities = process->capabilities;
     uid_t uid = user ? user->uid : 0;
     gid_t gid = user ? user->gid : 0;
+    const uint64_t possible = without_mknod ? ~(1ull << CAP_MKNOD) : ~0ull;
+    /* Without the promise of no new privileges a filter needs CAP_SYS_ADMIN, which may go in a moment. */
+    if (!process->no_new_privileges)
+        filter_calls(seccomp);
+    if (capabilities)
+        limit_capabilities(capability_set(capabilities->bounding, capabilities->n_bounding) & possible);
+    else
+        limit_capabilities(possible); /* executing a program as root takes it all from there */
     if (capabilities) {
-        limit_capabilities(capability_set(capabilities->bounding, capabilities->n_bounding));
         if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
             child_fail("cannot keep capabilities: %s", strerror(errno));
     }
@@ -111,10 +126,12 @@ void child_become_user(const Kata__Process *process)
         child_fail("cannot become user %u, group %u: %s", uid, gid, strerror(errno));
     if (capabilities) {
         prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
-        set_capabilities(capabilities);
+        set_capabilities(capabilities, possible);
     }
     if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         child_fail("cannot forbid new privileges: %s", strerror(errno));
+    if (process->no_new_privileges)
+        filter_calls(seccomp);
 }
 
 bool child_find_home(uid_t uid, char *home, size_t size)

@@ -28,6 +28,7 @@ struct conn {
     uint64_t id;
     struct source source;
     bool serial;
+    bool present;     /* serial: the port has been seen with a host since it was last seen without */
     bool half_closed; /* the host sends no more, but may wait for answers */
     struct frame_reader reader;
     uint8_t *out;
@@ -386,7 +387,10 @@ static bool receive(struct conn *conn)
             lose(conn);
             return false;
         }
-        if (got == 0) { /* what a serial port without a host says, too */
+        if (got == 0 && conn->serial && !conn->present)
+            return true; /* a new host's first bytes can be there before its arrival is known */
+        if (got == 0) {
+            conn->present = false;
             drop(conn);
             return false;
         }
@@ -406,6 +410,8 @@ static void ready(struct source *source, uint32_t events)
         drop(conn);
         return;
     }
+    if (conn->serial && !(events & EPOLLHUP))
+        conn->present = true;
     if (!flush(conn))
         return;
     if (!conn->half_closed && !receive(conn))

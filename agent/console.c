@@ -128,6 +128,17 @@ static void wait_for_host(int port)
         pause_briefly(); /* a serial port without a host is always ready to say so */
 }
 
+/* What a host typed last before it left is not for the next one's shell. Only once and at once: while the port still
+ * counts as without a host, the next one's first bytes may be there already. */
+static void drop_last_words(int port)
+{
+    char stale[BUFFER_BYTES];
+    struct pollfd state = {.fd = port};
+    if (poll(&state, 1, 0) == 1 && state.revents & POLLHUP)
+        while (read(port, stale, sizeof stale) > 0) {
+        }
+}
+
 static void start(int port, bool serial)
 {
     pid_t pid = fork();
@@ -137,6 +148,8 @@ static void start(int port, bool serial)
             if (serial)
                 wait_for_host(port);
             serve_once(port);
+            if (serial)
+                drop_last_words(port);
         } while (serial);
         _exit(0);
     }

@@ -147,6 +147,8 @@ void container_forget(struct container *container)
     rmdir(folder);
     free(rootfs);
     free(folder);
+    if (container->seccomp)
+        kata__linux_seccomp__free_unpacked(container->seccomp, NULL);
     free(container->id);
     free(container);
 }

@@ -15,6 +15,8 @@ struct container {
     struct process *processes; /* the first one made is the container's own */
     char **storages;           /* mount points it uses */
     size_t storage_count;
+    Kata__LinuxSeccomp *seccomp; /* of all its processes; NULL: none */
+    bool no_new_nodes;         /* its device rules hold only as long as it cannot make device nodes */
     bool shares_pids;          /* lives in the sandbox's pid namespace */
     bool failed;               /* was never created: to be forgotten as soon as it is reaped */
     bool removing;

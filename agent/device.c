@@ -146,6 +146,17 @@ bool device_number(const char *container_path, dev_t *number)
     return false;
 }
 
+size_t device_prepared_count(void)
+{
+    return prepared_count;
+}
+
+void device_each_prepared(void (*take)(void *data, mode_t type, dev_t number), void *data)
+{
+    for (size_t i = 0; i < prepared_count; i++)
+        take(data, prepared[i].type, prepared[i].number);
+}
+
 void device_make_nodes(void (*make)(const char *, mode_t, dev_t, mode_t, uid_t, gid_t))
 {
     for (size_t i = 0; i < prepared_count; i++)

@@ -21,6 +21,8 @@ bool device_wait(const char *driver, const char *source, char *path, size_t size
 void device_prepare(Kata__Device *const *devices, size_t count);
 /* The guest's number of one of them, by the path it has in the container. Returns whether there is one. */
 bool device_number(const char *container_path, dev_t *number);
+size_t device_prepared_count(void);
+void device_each_prepared(void (*take)(void *data, mode_t type, dev_t number), void *data);
 /* Makes the nodes of all of them, with "make", unless they are there. */
 void device_make_nodes(void (*make)(const char *, mode_t, dev_t, mode_t, uid_t, gid_t));
 

@@ -52,6 +52,7 @@ struct process {
 struct launch {
     const Kata__Process *spec;
     const Kata__CreateContainerRequest *create; /* NULL: run it in the container that is there */
+    const Kata__LinuxSeccomp *seccomp; /* NULL: none */
     const struct container *container;
     int report;      /* SOCK_SEQPACKET to the agent */
     int stdio[3];    /* -1 with a terminal */

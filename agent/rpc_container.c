@@ -12,6 +12,7 @@
 #include "cgroup.h"
 #include "container.h"
 #include "device.h"
+#include "device_filter.h"
 #include "bounds.h"
 #include "seccomp.h"
 #include "services.h"
@@ -154,11 +155,21 @@ static const char *claim_storages(struct container *container, const Kata__Creat
     return NULL;
 }
 
+/* Rules about devices that this kernel cannot enforce by a program are enforced by a capability less. */
+static bool needs_no_new_nodes(const Kata__Spec *spec)
+{
+    const Kata__LinuxResources *limits = spec->linux ? spec->linux->resources : NULL;
+    return limits && limits->n_devices && !device_filter_available();
+}
+
 /* Returns why it failed, or NULL: then the child's report will answer the call. */
 static const char *begin_container(struct container *container, const Kata__CreateContainerRequest *request,
     const struct call *call)
 {
     struct pid_choice pids;
+    if (request->oci->linux && request->oci->linux->seccomp)
+        container->seccomp = seccomp_keep(request->oci->linux->seccomp);
+    container->no_new_nodes = needs_no_new_nodes(request->oci);
     const char *why = claim_storages(container, request);
     if (!why)
         why = choose_pids(container, request, &pids);
@@ -167,6 +178,7 @@ static const char *begin_container(struct container *container, const Kata__Crea
     struct launch launch = {
         .spec = request->oci->process,
         .create = request,
+        .seccomp = container->seccomp,
         .join = -1,
         .ipc_ns = sandbox.ipc_ns,
         .uts_ns = sandbox.uts_ns,
@@ -265,6 +277,7 @@ void serve_exec_process(const struct call *call, const void *message)
     }
     struct launch launch = {
         .spec = request->process,
+        .seccomp = container->seccomp,
         .join = spawn_descriptor(container_init(container)->pid),
         .ipc_ns = -1,
         .uts_ns = -1,

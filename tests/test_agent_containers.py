@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -247,6 +248,62 @@ def test_ambient_capabilities_survive_the_change_of_user(agent: AgentClient) -> 
 def test_no_new_privileges(agent: AgentClient) -> None:
     assert status_of(agent, "NoNewPrivs") == "1"
     assert status_of(agent, "NoNewPrivs", no_new_privileges=False) == "0"
+
+
+def test_seccomp_holds_for_the_container_and_for_what_is_executed_in_it(agent: AgentClient) -> None:
+    for promise in (True, False):
+        process = Process(["/bin/sleep", "99"], user=(1000, 1000), no_new_privileges=promise)
+        spec = container_spec(process)
+        spec.linux.seccomp.default_action = "SCMP_ACT_ALLOW"
+        spec.linux.seccomp.syscalls.add(names=["mkdir", "mkdirat"], action="SCMP_ACT_ERRNO", errno_value=errno.EXDEV)
+        spec.linux.seccomp.syscalls.add(names=["sync"], action="SCMP_ACT_KILL_PROCESS")
+        container = agent.create_container(spec)
+        container.start()
+        script = "grep ^Seccomp: /proc/self/status; mkdir /tmp/x; sync; echo $?"
+        process = Process(["/bin/sh", "-c", script], no_new_privileges=promise)
+        done = container.execute(process, "look").communicate()
+        container.remove()
+        assert done.stdout.split() == [b"Seccomp:", b"2", b"159"]  # a filter; 128 + SIGSYS
+        assert os.strerror(errno.EXDEV).encode() in done.stderr
+
+
+def test_seccomp_that_forbids_the_program_itself(agent: AgentClient) -> None:
+    spec = container_spec(Process(["/bin/true"]))
+    spec.linux.seccomp.default_action = "SCMP_ACT_ALLOW"
+    spec.linux.seccomp.syscalls.add(names=["execve"], action="SCMP_ACT_ERRNO", errno_value=errno.EPERM)
+    container = agent.create_container(spec)
+    with pytest.raises(AgentError, match="exec /bin/true: Operation not permitted"):
+        container.start()
+    container.remove()
+
+
+def device_rules(agent: AgentClient, *rules: tuple[bool, str, int, int, str]) -> Finished:
+    """Makes a node of the root disk in /dev, and reads from it and from the standard nodes."""
+    script = (
+        "read _ _ maj_min _ < /proc/self/mountinfo; mknod /dev/root b ${maj_min%:*} ${maj_min#*:} && echo made; "
+        "head -c 4 /dev/root | wc -c; head -c 4 /dev/zero | wc -c; echo > /dev/null && tty < /dev/ptmx; echo end"
+    )
+    spec = container_spec(Process(["/bin/sh", "-c", script]))
+    for allow, kind, major, minor, access in rules:
+        spec.linux.resources.devices.add(allow=allow, type=kind, major=major, minor=minor, access=access)
+    container = agent.create_container(spec)
+    done = container.start().communicate()
+    container.remove()
+    return done
+
+
+def test_device_rules(agent: AgentClient) -> None:
+    """As engines send them: everything denied, then some allowed; the root disk is never among those."""
+    done = device_rules(agent, (False, "", 0, 0, "rwm"), (True, "c", 10, 229, "rwm"))
+    assert done.stdout.split() == [b"made", b"0", b"4", b"/dev/pts/ptmx", b"end"], done
+    assert b"/dev/root: Operation not permitted" in done.stderr
+    assert done.stderr.count(b"not permitted") == 1, done
+    done = device_rules(agent, (False, "a", -1, -1, "rwm"), (True, "a", -1, -1, "rwm"))
+    assert done.stdout.split()[:3] == [b"made", b"4", b"4"], done
+    done = device_rules(agent, (False, "a", -1, -1, "rwm"), (True, "b", -1, -1, "r"), (False, "b", -1, -1, "rw"))
+    assert b"/dev/root: Operation not permitted" in done.stderr
+    done = device_rules(agent, (False, "a", -1, -1, "rwm"), (True, "b", -1, -1, "r"))
+    assert done.stdout.split()[:3] == [b"made", b"4", b"4"], done
 
 
 # ---- file trees ----

@@ -3,6 +3,7 @@
  *   host unix PATH      a listening socket, as vsock in a guest
  *   host serial PATH    connections to PATH are treated as virtio-serial ports
  *   host settings TEXT  prints what the agent reads from a kernel command line
+ *   host seccomp FILE   prints the BPF program of a LinuxSeccomp message: code, jumps, constant
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "conn.h"
 #include "log.h"
 #include "loop.h"
+#include "seccomp.h"
 #include "signals.h"
 #include "util.h"
 
@@ -31,6 +33,26 @@ static int print_settings(const char *cmdline)
         settings.agent_port, settings.debug_console, settings.debug_console_port, settings.log_port,
         settings.log_level, settings.pipe_size, settings.hotplug_timeout_s);
     return 0;
+}
+
+static int print_filter(const char *path)
+{
+    static uint8_t bytes[1 << 18];
+    static struct sock_filter code[BPF_MAXINSNS];
+    FILE *file = fopen(path, "rb");
+    size_t length = file ? fread(bytes, 1, sizeof bytes, file) : 0;
+    Kata__LinuxSeccomp *profile = kata__linux_seccomp__unpack(NULL, length, bytes);
+    const char *problem = profile ? seccomp_unfit(profile) : "no profile";
+    if (problem) {
+        puts(problem);
+        return 1;
+    }
+    size_t count = seccomp_translate(profile, code, BPF_MAXINSNS);
+    for (size_t i = 0; i < count; i++)
+        printf("%u %u %u %u\n", code[i].code, code[i].jt, code[i].jf, code[i].k);
+    kata__linux_seccomp__free_unpacked(profile, NULL);
+    fclose(file);
+    return count ? 0 : 3;
 }
 
 static void port_lost(void)
@@ -55,6 +77,8 @@ int main(int argc, char **argv)
         return 2;
     if (strcmp(argv[1], "settings") == 0)
         return print_settings(argv[2]);
+    if (strcmp(argv[1], "seccomp") == 0)
+        return print_filter(argv[2]);
     if (strlen(argv[2]) >= sizeof address.sun_path)
         return 2;
     serial = strcmp(argv[1], "serial") == 0;
