@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cgroup.h"
 #include "bounds.h"
+#include "cgroup.h"
 #include "log.h"
 #include "paths.h"
 #include "storage.h"

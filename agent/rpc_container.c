@@ -1,4 +1,4 @@
-/* Containers: made, started, signalled, waited for, removed; and the processes run in them. */
+/* Containers: made, started, removed, limited, looked at. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -9,90 +9,16 @@
 #include <unistd.h>
 
 #include "agent.pb-c.h"
+#include "bounds.h"
 #include "cgroup.h"
 #include "container.h"
 #include "device.h"
 #include "device_filter.h"
-#include "bounds.h"
 #include "seccomp.h"
 #include "services.h"
-#include "spawn.h"
 #include "storage.h"
+#include "unfit.h"
 #include "util.h"
-
-struct container *need_container(const struct call *call, const char *id)
-{
-    struct container *container = container_find(id);
-    if (!container)
-        call_fail(call, STATUS_INVALID_ARGUMENT, "there is no container '%.200s'", id);
-    return container;
-}
-
-struct process *need_process(const struct call *call, const char *id, const char *exec_id)
-{
-    struct container *container = need_container(call, id);
-    struct process *process = container ? container_process(container, exec_id) : NULL;
-    if (container && !process)
-        call_fail(call, STATUS_NOT_FOUND, "there is no process '%.200s'", exec_id);
-    return process;
-}
-
-/* ---- what is refused, rather than done without ---- */
-
-static const char *unfit_process(const Kata__Process *process, const Kata__StringUser *string_user)
-{
-    if (!process)
-        return "there is no process to run";
-    if (!process->n_args || !process->args[0][0])
-        return "the process has no arguments";
-    if (process->selinux_label[0])
-        return "SELinux labels are not supported";
-    if (string_user && (string_user->uid[0] || string_user->gid[0] || string_user->n_additional_gids))
-        return "users by name are not supported";
-    return NULL;
-}
-
-static bool has_hooks(const Kata__Hooks *hooks)
-{
-    return hooks && (hooks->n_prestart || hooks->n_poststart || hooks->n_poststop || hooks->n_create_runtime
-        || hooks->n_create_container || hooks->n_start_container);
-}
-
-static const char *unfit_spec(const Kata__Spec *spec)
-{
-    if (!spec)
-        return "there is no OCI specification";
-    if (!spec->root || !path_is_plain(spec->root->path))
-        return "the root's path is not absolute";
-    if (strlen(spec->hostname) > 64)
-        return "the host name is longer than 64 characters";
-    if (has_hooks(spec->hooks))
-        return "hooks are not supported";
-    if (!spec->linux)
-        return NULL;
-    if (spec->linux->n_uid_mappings || spec->linux->n_gid_mappings)
-        return "user namespaces are not supported";
-    if (spec->linux->mount_label[0])
-        return "SELinux labels are not supported";
-    return spec->linux->seccomp ? seccomp_unfit(spec->linux->seccomp) : NULL;
-}
-
-static const char *unfit_request(const Kata__CreateContainerRequest *request)
-{
-    if (!container_id_is_valid(request->container_id))
-        return "the container id is not valid";
-    const char *why = unfit_spec(request->oci);
-    if (!why)
-        why = unfit_process(request->oci->process, request->string_user);
-    if (!why && (request->stdin_port || request->stdout_port || request->stderr_port))
-        why = "standard streams over ports of their own are not supported";
-    if (!why && request->n_shared_mounts)
-        why = "mounts shared between containers are not supported";
-    for (size_t i = 0; !why && i < request->n_devices; i++)
-        if (!device_driver_is_known(request->devices[i]->type))
-            why = "there is no device driver of that name";
-    return why;
-}
 
 /* ---- CreateContainer ---- */
 
@@ -195,7 +121,7 @@ static const char *begin_container(struct container *container, const Kata__Crea
 void serve_create_container(const struct call *call, const void *message)
 {
     const Kata__CreateContainerRequest *request = message;
-    const char *why = unfit_request(request);
+    const char *why = unfit_container(request);
     if (why) {
         call_fail(call, STATUS_INVALID_ARGUMENT, "%s", why);
         return;
@@ -239,85 +165,6 @@ void serve_remove_container(const struct call *call, const void *message)
         call_fail(call, STATUS_INTERNAL, "the container '%s' is being removed already", container->id);
     else
         container_remove(container, call, request->timeout);
-}
-
-/* ---- processes ---- */
-
-static const char *unfit_exec(const struct container *container, const Kata__ExecProcessRequest *request)
-{
-    size_t length = strlen(request->exec_id);
-    if (!length || length > MAX_NAME)
-        return "the exec id is empty or too long";
-    if (request->stdin_port || request->stdout_port || request->stderr_port)
-        return "standard streams over ports of their own are not supported";
-    const struct process *init = container_init(container);
-    if (init->reaped || init->state == PROCESS_PREPARING || init->state == PROCESS_FAILED)
-        return "the container does not run";
-    return unfit_process(request->process, request->string_user);
-}
-
-void serve_exec_process(const struct call *call, const void *message)
-{
-    const Kata__ExecProcessRequest *request = message;
-    struct container *container = need_container(call, request->container_id);
-    if (!container)
-        return;
-    const char *why = unfit_exec(container, request);
-    if (why) {
-        call_fail(call, STATUS_INVALID_ARGUMENT, "%s", why);
-        return;
-    }
-    if (container_process(container, request->exec_id)) {
-        call_fail(call, STATUS_INTERNAL, "there is a process '%s' already", request->exec_id);
-        return;
-    }
-    if (container_process_count() >= MAX_PROCESSES) {
-        call_fail(call, STATUS_RESOURCE_EXHAUSTED, "there are too many processes");
-        return;
-    }
-    struct launch launch = {
-        .spec = request->process,
-        .seccomp = container->seccomp,
-        .join = spawn_descriptor(container_init(container)->pid),
-        .ipc_ns = -1,
-        .uts_ns = -1,
-    };
-    struct process *process
-        = launch.join >= 0 ? process_launch(container, request->exec_id, &launch, launch.join, false) : NULL;
-    int error = errno;
-    if (launch.join >= 0)
-        close(launch.join);
-    if (process)
-        process->launch = *call;
-    else
-        call_fail(call, STATUS_INTERNAL, "cannot join the container: %s", strerror(error));
-}
-
-void serve_signal_process(const struct call *call, const void *message)
-{
-    const Kata__SignalProcessRequest *request = message;
-    struct process *process = need_process(call, request->container_id, request->exec_id);
-    if (!process)
-        return;
-    if (request->signal >= NSIG) {
-        call_fail(call, STATUS_INVALID_ARGUMENT, "there is no signal %u", request->signal);
-        return;
-    }
-    if (!request->exec_id[0] && request->signal == SIGKILL)
-        container_kill(process->container);
-    else if (process_signal(process, (int)request->signal) < 0) {
-        call_fail(call, STATUS_INTERNAL, "cannot signal: %s", strerror(errno));
-        return;
-    }
-    call_reply_empty(call);
-}
-
-void serve_wait_process(const struct call *call, const void *message)
-{
-    const Kata__WaitProcessRequest *request = message;
-    struct process *process = need_process(call, request->container_id, request->exec_id);
-    if (process)
-        process_wait(process, call);
 }
 
 /* ---- cgroups ---- */

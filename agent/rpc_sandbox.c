@@ -4,11 +4,11 @@
 
 #include "agent.pb-c.h"
 #include "boot.h"
+#include "bounds.h"
 #include "container.h"
 #include "device.h"
 #include "guest.h"
 #include "job.h"
-#include "bounds.h"
 #include "log.h"
 #include "metrics.h"
 #include "seccomp.h"

@@ -21,18 +21,20 @@ void serve_copy_file(const struct call *call, const void *request);
 struct container *need_container(const struct call *call, const char *id);
 struct process *need_process(const struct call *call, const char *id, const char *exec_id);
 
-/* rpc_container.c: containers and the beginning and end of their processes */
+/* rpc_container.c */
 void serve_create_container(const struct call *call, const void *request);
 void serve_start_container(const struct call *call, const void *request);
 void serve_remove_container(const struct call *call, const void *request);
-void serve_exec_process(const struct call *call, const void *request);
-void serve_signal_process(const struct call *call, const void *request);
-void serve_wait_process(const struct call *call, const void *request);
 void serve_update_container(const struct call *call, const void *request);
 void serve_stats_container(const struct call *call, const void *request);
 void serve_pause_container(const struct call *call, const void *request);
 void serve_resume_container(const struct call *call, const void *request);
 void serve_get_oom_event(const struct call *call, const void *request);
+
+/* rpc_process.c */
+void serve_exec_process(const struct call *call, const void *request);
+void serve_signal_process(const struct call *call, const void *request);
+void serve_wait_process(const struct call *call, const void *request);
 
 /* rpc_stdio.c: what goes into and out of a process */
 void serve_write_stdin(const struct call *call, const void *request);
