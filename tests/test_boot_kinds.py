@@ -23,7 +23,7 @@ runtime: {{hypervisors: {{qemu: {{boot: {boot}, settings: {{default_vcpus: 1, de
 
 def build(tool: Path, built_set: Path, folder: Path, **how: str) -> Path:
     """A set with the kernel of the built one; only its small parts are made."""
-    guest = json.loads((built_set / "manifest.json").read_text())["guest"]
+    guest = json.loads((built_set / "manifest.json").read_text())["root"]
     paths = {"kernel": built_set / guest["kernel"], "config": built_set / guest["kernel_config"]}
     spec = folder / "kinds.yaml"
     spec.write_text(SPEC.format(**paths, **how))
@@ -63,7 +63,7 @@ def test_a_guest_without_shell_tools_skips_what_needs_them(tool: Path, built_set
 
 def test_a_spec_is_booted_from_where_it_was_built_to(tool: Path, built_set: Path, tmp_path: Path) -> None:
     spec = tmp_path / "kinds.yaml"
-    guest = json.loads((built_set / "manifest.json").read_text())["guest"]
+    guest = json.loads((built_set / "manifest.json").read_text())["root"]
     paths = {"kernel": built_set / guest["kernel"], "config": built_set / guest["kernel_config"]}
     spec.write_text(SPEC.format(**paths, busybox="true", initrd="false", boot="image"))
     argv = [tool, "boot", "kinds.yaml", "-q", "--run", "echo", "from the spec"]
@@ -74,3 +74,30 @@ def test_a_spec_is_booted_from_where_it_was_built_to(tool: Path, built_set: Path
     subprocess.run([tool, "build", "-q", spec], cwd=tmp_path, check=True, capture_output=True)
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "from the spec\n")
+
+
+@pytest.mark.parametrize(
+    ("image", "settings"),
+    [("{dax: false}", "{default_memory: 256}"), ("{dax: true}", "{default_memory: 256, disable_image_nvdimm: true}")],
+    ids=["no DAX header", "DAX header, attached as a block device"],
+)
+def test_the_set_is_proved_as_it_is_configured(
+    tool: Path, built_set: Path, tmp_path: Path, image: str, settings: str
+) -> None:
+    """What boots is what the configuration says, not what we would have liked it to say."""
+    root = json.loads((built_set / "manifest.json").read_text())["root"]
+    spec = tmp_path / "kinds.yaml"
+    spec.write_text(
+        f"version: 1\nname: kinds\nimage: {image}\n"
+        f"kernel: {{source: {{kind: prebuilt, vmlinux: {{path: {built_set / root['kernel']}}}}}}}\n"
+        f"runtime: {{hypervisors: {{qemu: {{settings: {settings}}}}}}}\n"
+    )
+    subprocess.run([tool, "build", "-q", spec, "-o", tmp_path / "set"], check=True, capture_output=True)
+    code, status, measured = statuses(tool, tmp_path / "set")
+    assert status["root-dax"] == "skip"
+    assert (code, status["boots"], status["container-output"]) == (0, "pass", "pass")
+    assert measured["boot_minstr"] > 1
+    argv = [tool, "boot", "--json", tmp_path / "set"]
+    document = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+    assert "root=/dev/vda1" in document["cmdline"]
+    assert "agent.cdh_api_timeout=50" in document["cmdline"]

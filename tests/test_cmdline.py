@@ -33,10 +33,10 @@ def test_all_thirty_samples_are_there() -> None:
 
 def test_whole_go_command_line() -> None:
     # The samples leave out what the configuration's loader adds: its place between selinux= and the user's words.
-    line = kernel_cmdline(
+    line = kernel_cmdline(GuestBoot(
         runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", maxvcpus=4,
         agent_params=["agent.log=debug"], kernel_params=["cgroup_no_v1=all"],
-    )  # fmt: skip
+    ))  # fmt: skip
     assert line == (
         "tsc=reliable no_timer_check rcupdate.rcu_expedited=1 i8042.direct=1 i8042.dumbkbd=1 i8042.nopnp=1 "
         "i8042.noaux=1 noreplace-smp reboot=k cryptomgr.notests net.ifnames=0 pci=lastbus=0 root=/dev/pmem0p1 "
@@ -48,10 +48,10 @@ def test_whole_go_command_line() -> None:
 
 
 def test_whole_rust_command_line() -> None:
-    line = kernel_cmdline(
+    line = kernel_cmdline(GuestBoot(
         runtime="rs", hypervisor="qemu", arch="x86_64", boot="virtio-pmem", debug=True,
         agent_params=["agent.log=debug"], kernel_params=["cgroup_no_v1=all"],
-    )  # fmt: skip
+    ))  # fmt: skip
     assert line == (
         "reboot=k panic=1 systemd.unit=kata-containers.target systemd.mask=systemd-networkd.service "
         "systemd.mask=systemd-networkd.socket agent.log_vport=1025 root=/dev/pmem0p1 "
@@ -62,21 +62,21 @@ def test_whole_rust_command_line() -> None:
 
 @pytest.mark.parametrize(("runtime", "systemd"), [("go", False), ("rs", True)])
 def test_initrd_has_no_root_and_in_go_no_systemd(runtime: Any, systemd: bool) -> None:
-    line = kernel_cmdline(runtime=runtime, hypervisor="qemu", arch="x86_64", boot="initrd")
+    line = kernel_cmdline(GuestBoot(runtime=runtime, hypervisor="qemu", arch="x86_64", boot="initrd"))
     assert "root" not in line
     assert ("systemd.unit=" in line) is systemd
 
 
 @pytest.mark.parametrize(("runtime", "hypervisor"), [("go", "clh"), ("go", "firecracker"), ("rs", "clh")])
 def test_some_write_a_root_for_an_initrd_too(runtime: Any, hypervisor: str) -> None:
-    line = kernel_cmdline(runtime=runtime, hypervisor=hypervisor, arch="x86_64", boot="initrd")
+    line = kernel_cmdline(GuestBoot(runtime=runtime, hypervisor=hypervisor, arch="x86_64", boot="initrd"))
     assert "root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro rootfstype=ext4" in line
 
 
 def test_scsi_scan_follows_the_block_driver() -> None:
     words = {
         driver: kernel_cmdline(
-            runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", block_device_driver=driver
+            GuestBoot(runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", block_device_driver=driver)
         ).split()
         for driver in ("virtio-scsi", "virtio-blk")
     }
@@ -85,30 +85,36 @@ def test_scsi_scan_follows_the_block_driver() -> None:
 
 
 def test_confidential_guest_has_no_cpu_limit() -> None:
-    line = kernel_cmdline(runtime="go", hypervisor="qemu", arch="x86_64", boot="virtio-blk", confidential=True)
+    line = kernel_cmdline(
+        GuestBoot(runtime="go", hypervisor="qemu", arch="x86_64", boot="virtio-blk", confidential=True)
+    )
     assert "nr_cpus" not in line
 
 
 def test_openvmm_has_its_own_console() -> None:
     line = kernel_cmdline(
-        runtime="rs", hypervisor="openvmm", arch="x86_64", boot="virtio-blk-pci", kernel_params=["console=hvc0"]
+        GuestBoot(
+            runtime="rs", hypervisor="openvmm", arch="x86_64", boot="virtio-blk-pci", kernel_params=["console=hvc0"]
+        )
     )
     assert line.endswith("console=ttyS0")
 
 
 def test_dragonball_tells_its_descriptor_port() -> None:
-    line = kernel_cmdline(runtime="rs", hypervisor="dragonball", arch="x86_64", boot="virtio-blk-pci", passfd_port=1027)
+    line = kernel_cmdline(
+        GuestBoot(runtime="rs", hypervisor="dragonball", arch="x86_64", boot="virtio-blk-pci", passfd_port=1027)
+    )
     assert line.endswith("agent.passfd_listener_port=1027")
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
 def test_dax_only_where_the_architecture_has_it(arch: str) -> None:
-    line = kernel_cmdline(runtime="go", hypervisor="qemu", arch=arch, boot="nvdimm", rootfs_type="xfs")
+    line = kernel_cmdline(GuestBoot(runtime="go", hypervisor="qemu", arch=arch, boot="nvdimm", rootfs_type="xfs"))
     assert ("rootflags=dax ro" in line) is (arch == "x86_64")
 
 
 def test_blank_verity_is_none() -> None:
-    line = kernel_cmdline(runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", verity="  ")
+    line = kernel_cmdline(GuestBoot(runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", verity="  "))
     assert "dm-mod.create" not in line
 
 
@@ -128,7 +134,7 @@ def test_blank_verity_is_none() -> None:
 )
 def test_malformed_verity(verity: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        kernel_cmdline(runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", verity=verity)
+        kernel_cmdline(GuestBoot(runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", verity=verity))
     assert str(caught.value) == message
 
 
@@ -151,13 +157,13 @@ def test_malformed_verity(verity: str, message: str) -> None:
 )
 def test_what_cannot_boot(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        kernel_cmdline(arch="x86_64", **arguments)
+        kernel_cmdline(GuestBoot(arch="x86_64", **arguments))
     assert str(caught.value) == message
 
 
 def test_number_of_cpus_is_the_effective_one() -> None:
     with pytest.raises(ValueError, match="maxvcpus"):
-        kernel_cmdline(runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", maxvcpus=0)
+        kernel_cmdline(GuestBoot(runtime="go", hypervisor="qemu", arch="x86_64", boot="nvdimm", maxvcpus=0))
 
 
 def test_agent_words_in_the_order_of_the_go_runtime() -> None:

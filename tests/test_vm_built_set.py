@@ -18,14 +18,33 @@ GOOD: dict[str, Any] = {
     "arch": "x86_64",
     "partial": False,
     "artifacts": [{"path": "share/vmlinux", "size": 3, "sha256": DIGEST, "stage": "kernel", "stage_id": "0"}],
-    "guest": {
+    "root": {
         "kernel": "share/vmlinux",
-        "boot": "image",
+        "bzimage": None,
+        "kernel_config": None,
         "image": "share/mini.img",
-        "memory_mib": 512,
-        "kernel_params": ["quiet"],
+        "initrd": None,
+        "rootfs_type": "ext4",
+        "dax": True,
         "agent": {"kind": "builtin", "path": "/sbin/init", "sha256": DIGEST},
     },
+    "guests": [
+        {
+            "hypervisor": "qemu",
+            "boot": "image",
+            "rootfs_driver": "nvdimm",
+            "vcpus": 1,
+            "maxvcpus": 0,
+            "memory_mib": 512,
+            "memory_slots": 10,
+            "maxmemory_mib": 0,
+            "debug": False,
+            "disable_guest_selinux": True,
+            "block_device_driver": "virtio-scsi",
+            "kernel_params": ["quiet"],
+            "agent_params": ["agent.cdh_api_timeout=50"],
+        }
+    ],
     "budgets": {"image_mib": 4},
 }
 
@@ -44,12 +63,13 @@ def changed(*keys: str | int, value: object) -> dict[str, Any]:
     return dict(manifest)
 
 
-def test_a_good_set_is_read_with_defaults_and_absolute_paths(tmp_path: Path) -> None:
+def test_a_good_set_is_read_with_absolute_paths(tmp_path: Path) -> None:
     built = BuiltSet.load(write(tmp_path, GOOD))
     assert built.guest is not None
     assert built.guest.image == tmp_path / "share/mini.img"
     assert (built.guest.memory_mib, built.guest.memory_slots, built.guest.vcpus) == (512, 10, 1)
     assert built.guest.kernel_params == ("quiet",)
+    assert built.guest.agent_params == ("agent.cdh_api_timeout=50",)
     assert (built.limits.image_mib, built.limits.boot_minstr) == (4, None)
 
 
@@ -76,12 +96,14 @@ def test_a_good_set_is_read_with_defaults_and_absolute_paths(tmp_path: Path) -> 
         (changed("artifacts", 0, "size", value=True), "size: expected a whole number"),
         (changed("artifacts", 0, "sha256", value="ABC"), "is not a sha256"),
         (changed("artifacts", value=GOOD["artifacts"] * 2), "listed twice"),
-        (changed("guest", value=[]), "guest: expected an object"),
-        (changed("guest", "kernel", value="/boot/vmlinuz"), "leads out of the set"),
-        (changed("guest", "boot", value="disk"), "'disk' is neither image nor initrd"),
-        (changed("guest", "memory_mib", value="256"), "memory_mib: expected a whole number"),
-        (changed("guest", "kernel_params", value=[1]), "not a list of strings"),
-        (changed("guest", "agent", "sha256", value="x"), "is not a sha256"),
+        (changed("root", value=[]), "root: expected an object"),
+        (changed("guests", value={}), "guests: expected a list"),
+        (changed("guests", 0, value="x"), "guests: an entry is not an object"),
+        (changed("root", "kernel", value="/boot/vmlinuz"), "leads out of the set"),
+        (changed("guests", 0, "boot", value="disk"), "'disk' is neither image nor initrd"),
+        (changed("guests", 0, "memory_mib", value="256"), "memory_mib: expected a whole number"),
+        (changed("guests", 0, "kernel_params", value=[1]), "not a list of strings"),
+        (changed("root", "agent", "sha256", value="x"), "is not a sha256"),
         (changed("budgets", "image_mib", value="4"), "budgets.image_mib: expected a number"),
         (changed("budgets", "image_mib", value=True), "budgets.image_mib: expected a number"),
     ],
@@ -103,7 +125,7 @@ def test_a_missing_folder_a_file_and_a_folder_without_manifest_are_told_apart(tm
 
 
 def test_a_partial_set_loads_but_does_not_boot(tmp_path: Path) -> None:
-    partial = {**GOOD, "partial": True, "guest": None}
+    partial = {**GOOD, "partial": True, "guests": []}
     built = BuiltSet.load(write(tmp_path, partial))
     with pytest.raises(InputError, match="partial set"):
         built.bootable()

@@ -73,11 +73,12 @@ def altered_set(built: Path, folder: Path, *, without: str = "", agent_kind: str
     copy = folder / "set"
     shutil.copytree(built, copy, symlinks=True, copy_function=_link_or_copy)
     manifest = json.loads((built / "manifest.json").read_text())
-    manifest["guest"].update(guest)
+    for key, value in guest.items():
+        (manifest["root"] if key in manifest["root"] else manifest["guests"][0])[key] = value
     if agent_kind:
-        manifest["guest"]["agent"]["kind"] = agent_kind
+        manifest["root"]["agent"]["kind"] = agent_kind
     if without:
-        (copy / manifest["guest"][without]).unlink()
+        (copy / manifest["root"][without]).unlink()
     (copy / "manifest.json").unlink()
     (copy / "manifest.json").write_text(json.dumps(manifest))
     return copy

@@ -54,7 +54,7 @@ def boot(
     console: bool = typer.Option(False, "--console", help="Show the guest's console (on stderr) as it is written."),
     debug_shell: bool = typer.Option(False, "--debug-shell", help="A shell in the guest (the debug console)."),
     rootfs: Path = typer.Option(None, "--rootfs", metavar="DIR", help="A host folder as the container's root."),
-    rootfs_driver: RootfsDriver = typer.Option("nvdimm", help="How the image is attached."),
+    rootfs_driver: RootfsDriver = typer.Option(None, help="How the image is attached (default: as the set says)."),
     accel: Accel = typer.Option("auto", help="KVM where it truly works, else TCG; or one of them."),
     channel: Channel = typer.Option("auto", help="How the agent is reached; auto is serial for the built-in agent."),
     memory: int = typer.Option(None, min=32, metavar="MIB", help="Guest memory (default: as the set says)."),
@@ -79,7 +79,7 @@ def boot(
         raise InputError("--rootfs is the root of a container: it needs --run")
     options = Options(
         accel=accel.value,
-        rootfs_driver=rootfs_driver.value,
+        rootfs_driver=rootfs_driver.value if rootfs_driver else None,
         memory_mib=memory,
         vcpus=vcpus,
         timeout_seconds=timeout,

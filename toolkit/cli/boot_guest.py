@@ -83,19 +83,26 @@ def find_set(target: Path) -> BuiltSet:
 def _document(session: Session, note: Notes) -> dict[str, Any]:
     return {
         "accel": session.accel,
-        "seconds_to_agent": round(session.seconds_to_agent, 3),
+        "figures": session.figures(),
+        "vcpus": session.machine.vcpus,
+        "memory_mib": session.machine.memory_mib,
         "cmdline": session.machine.cmdline,
-        "agent": asdict(session.agent.version()),
+        "agent": asdict(session.agent.version()) | asdict(session.agent.guest_details()),
         "notes": note.kept,
     }
 
 
 def _print_summary(built: BuiltSet, document: dict[str, Any], end: PowerOff) -> None:
-    agent = document["agent"]
+    agent, figures = document["agent"], document["figures"]
+    typer.echo(f"{built.name}: booted, the agent answered after {figures['seconds_to_agent']:.2f} s")
+    typer.echo(f"accel      {document['accel']}")
+    used = figures.get("guest_overhead_mib")
     typer.echo(
-        f"{built.name}: booted, the agent answered after {document['seconds_to_agent']:.2f} s ({document['accel']})"
+        f"guest      {document['vcpus']} vCPU, {document['memory_mib']} MiB"
+        + ("" if used is None else f", {used:.1f} MiB of it used before any container")
     )
     typer.echo(f"agent      {agent['agent_version']}, API {agent['grpc_version']}")
+    typer.echo(f"storages   {', '.join(agent['storage_handlers'])}")
     typer.echo(f"power-off  {'clean' if end.clean else 'NOT clean'}: {end.detail}")
 
 

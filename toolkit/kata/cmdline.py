@@ -62,41 +62,11 @@ def _rules() -> Any:
     return json.loads(resources.resource("schemas", "kata", "boot.json").read_bytes())
 
 
-def kernel_cmdline(
-    *,
-    runtime: Dialect,
-    hypervisor: str,
-    arch: str,
-    boot: str,
-    rootfs_type: str = "ext4",
-    maxvcpus: int = 1,
-    debug: bool = False,
-    guest_selinux: bool = False,
-    agent_params: Sequence[str] = (),
-    kernel_params: Sequence[str] = (),
-    verity: str | None = None,
-    extensions: Sequence[tuple[str, str]] = (),
-    **others: Any,
-) -> str:
-    """The command line of a guest; the arguments are the fields of `GuestBoot`.
+def kernel_cmdline(guest: GuestBoot) -> str:
+    """The guest's kernel command line, as the runtime writes it.
 
     Raises InputError when that runtime cannot boot so, or ``verity`` is malformed.
     """
-    guest = GuestBoot(
-        runtime,
-        hypervisor,
-        arch,
-        boot,
-        rootfs_type,
-        maxvcpus,
-        debug,
-        guest_selinux,
-        agent_params=agent_params,
-        kernel_params=kernel_params,
-        verity=verity,
-        extensions=extensions,
-        **others,
-    )
     return " ".join(word for segment in segments(guest) for word in segment.words)
 
 

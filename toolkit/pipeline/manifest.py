@@ -26,13 +26,16 @@ def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry]
         "arch": spec.arch,
         "kata": spec.kata,
         "prefix": spec.prefix,
-        "partial": not {"kernel", "runtime_config", "wrapper", spec.hypervisors[0].boot} <= roles.keys(),
+        "partial": not {"kernel", "runtime_config", "wrapper", *(h.boot for h in spec.hypervisors)} <= roles.keys(),
         "spec_sha256": spec.digest,
         "toolkit": {"version": __version__},
         "artifacts": [_artifact(a, entries[a.stage]) for a in artifacts],
-        "guest": _guest(spec, roles, entries),
+        "root": _root(spec, roles, entries),
+        "guests": [
+            {"hypervisor": h.name, "boot": h.boot, **asdict(guest_settings(spec, h.name))} for h in spec.hypervisors
+        ],
         "budgets": {name: limit for name, limit in asdict(spec.budgets).items() if limit is not None},
-        "stages": {name: {"id": entry.id, "tools": _tools(store, entry)} for name, entry in sorted(entries.items())},
+        "stages": {name: {"id": e.id, "tools": _tools(store, e)} for name, e in sorted(entries.items())},
     }
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
@@ -54,22 +57,15 @@ def _artifact(artifact: Artifact, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _guest(spec: Spec, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> dict[str, Any]:
-    agent = entries.get("agent")
-    return {
-        "kernel": roles.get("kernel"),
-        "bzimage": roles.get("bzimage"),
-        "kernel_config": roles.get("kernel_config"),
-        "image": roles.get("image"),
-        "initrd": roles.get("initrd"),
-        "boot": spec.hypervisors[0].boot,
-        "rootfs_type": spec.image.format,
-        "dax": spec.image.dax,
-        "kernel_params": list(spec.kernel.cmdline),
-        "agent": {
-            "kind": "builtin" if isinstance(spec.agent, BuiltinAgent) else "binary",
-            "path": "/sbin/init",
-            "sha256": agent.files["init"].sha256 if agent else None,
-        },
-        **asdict(guest_settings(spec)),
-    }
+def _root(spec: Spec, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """What there is to boot, as paths below the set; None for what the set lacks."""
+    files = {role: roles.get(role) for role in ("kernel", "bzimage", "kernel_config", "image", "initrd")}
+    return {**files, "rootfs_type": spec.image.format, "dax": spec.image.dax, "agent": _agent(spec, entries)}
+
+
+def _agent(spec: Spec, entries: Mapping[str, Entry]) -> dict[str, Any] | None:
+    if "rootfs" not in entries:
+        return None
+    agent = json.loads(entries["rootfs"].path("rootfs.json").read_bytes())["agent"]
+    kind = "builtin" if isinstance(spec.agent, BuiltinAgent) else "binary"
+    return {"kind": kind, "path": f"/{agent['path'].removeprefix('/')}", "sha256": agent["sha256"]}

@@ -54,7 +54,12 @@ class Guest:
     memory_mib: int = 256
     memory_slots: int = 10
     maxmemory_mib: int = 0  # 0: the host's memory, as the runtime does
+    rootfs_driver: str = "nvdimm"  # nvdimm | virtio-blk | initrd
+    debug: bool = False
+    disable_guest_selinux: bool = True
+    block_device_driver: str = "virtio-scsi"
     kernel_params: tuple[str, ...] = ()
+    agent_params: tuple[str, ...] = ()
     agent: GuestAgent | None = None
 
     def require(self) -> Guest:
@@ -210,39 +215,50 @@ def _check_digest(reader: _Reader, digest: str) -> None:
 
 
 def _guest(reader: _Reader, folder: Path) -> Guest | None:
-    table = reader.data.get("guest")
-    if table is None:
+    """The first guest of the set, with what it boots; None when the set has nothing to boot."""
+    root = reader.get(reader.data, "root", dict)
+    guests = reader.get(reader.data, "guests", list)
+    if root.get("kernel") is None or not guests:
         return None
-    table = reader.get(reader.data, "guest", dict)
+    if not isinstance(guests[0], dict):
+        raise reader.wrong("guests: an entry is not an object")
+    table: dict[str, Any] = guests[0]
 
     def path(key: str) -> Path | None:
-        if table.get(key) is None:
+        if root.get(key) is None:
             return None
-        return reader.inside(folder, reader.get(table, key, str))
+        return reader.inside(folder, reader.get(root, key, str))
 
-    kernel, boot = path("kernel"), reader.get(table, "boot", str)
+    boot = reader.get(table, "boot", str)
     if boot not in ("image", "initrd"):
-        raise reader.wrong(f"guest.boot: {boot!r} is neither image nor initrd")
-    if kernel is None:
-        return None
-    params = reader.get(table, "kernel_params", list, default=[])
-    if not all(isinstance(word, str) for word in params):
-        raise reader.wrong("guest.kernel_params: not a list of strings")
+        raise reader.wrong(f"guests.boot: {boot!r} is neither image nor initrd")
     return Guest(
-        kernel=kernel,
+        kernel=reader.inside(folder, reader.get(root, "kernel", str)),
         boot=boot,
         image=path("image"),
         initrd=path("initrd"),
         kernel_config=path("kernel_config"),
-        rootfs_type=reader.get(table, "rootfs_type", str, default="ext4"),
-        dax=reader.get(table, "dax", bool, default=True),
-        kernel_params=tuple(params),
-        agent=_agent(reader, table),
-        **{key: reader.get(table, key, int, default=value) for key, value in _SIZES.items()},
+        rootfs_type=reader.get(root, "rootfs_type", str),
+        dax=reader.get(root, "dax", bool),
+        rootfs_driver=reader.get(table, "rootfs_driver", str),
+        debug=reader.get(table, "debug", bool),
+        disable_guest_selinux=reader.get(table, "disable_guest_selinux", bool),
+        block_device_driver=reader.get(table, "block_device_driver", str),
+        kernel_params=_words(reader, table, "kernel_params"),
+        agent_params=_words(reader, table, "agent_params"),
+        agent=_agent(reader, root),
+        **{key: reader.get(table, key, int) for key in _SIZES},
     )
 
 
-_SIZES = {"vcpus": 1, "maxvcpus": 1, "memory_mib": 256, "memory_slots": 10, "maxmemory_mib": 0}
+_SIZES = ("vcpus", "maxvcpus", "memory_mib", "memory_slots", "maxmemory_mib")
+
+
+def _words(reader: _Reader, table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    words = reader.get(table, key, list)
+    if not all(isinstance(word, str) for word in words):
+        raise reader.wrong(f"guests.{key}: not a list of strings")
+    return tuple(words)
 
 
 def _agent(reader: _Reader, table: Mapping[str, Any]) -> GuestAgent | None:

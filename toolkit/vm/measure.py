@@ -21,16 +21,14 @@ from dataclasses import asdict, dataclass, replace
 
 from ..errors import CheckError
 from .built_set import Guest
-from .session import MEASURE_PARAMS, CommandNotStarted, Options, Session
+from .session import CHECK_AVAILABLE_KIB, MAIN_NS, MEASURE_PARAMS, CommandNotStarted, Options, Session
 
 MEMORY_MIB = 256
 _TIMEOUT_SECONDS = 180.0  # counting instructions makes a boot four to five times longer
 _MAXMEMORY_MIB = 1024  # a fixed amount: the room for hot-plug must not depend on the host's memory
 
 MAIN_TSC = "kata_toolkit_main_tsc"
-MAIN_NS = "kata_toolkit_main_monotonic_ns"
 CHECK_TSC = "kata_toolkit_first_check_tsc"
-CHECK_AVAILABLE_KIB = "kata_toolkit_first_check_mem_available_kib"
 OUTPUT_TSC = "kata_toolkit_first_output_tsc"
 
 

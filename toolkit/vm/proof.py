@@ -6,15 +6,14 @@ A check that needs a guest that did not come up is skipped, never passed.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 
 from ..checks import FAIL, PASS, Check, Skipped, Verdict
 from ..image.layout import Layout, start_of
 from ..image.readback import image_problems
+from ..pipeline.files import sha256_of
 from ..rootfs.agent_file import AgentFile
 from . import budgets
 from .built_set import MANIFEST
@@ -37,7 +36,7 @@ def digests(evidence: Evidence) -> Verdict:
         try:
             if path.stat().st_size != file.size:
                 wrong.append(f"{file.path}: {path.stat().st_size} bytes, recorded {file.size}")
-            elif (found := _sha256(path)) != file.sha256:
+            elif (found := sha256_of(path)) != file.sha256:
                 wrong.append(f"{file.path}: sha256 {found[:16]}…, recorded {file.sha256[:16]}…")
         except FileNotFoundError:
             wrong.append(f"{file.path}: missing")
@@ -69,8 +68,8 @@ def root_dax(evidence: Evidence) -> Verdict:
     guest = evidence.configuration()
     if guest.boot != "image":
         raise Skipped("the set boots an initrd, which has no root device")
-    if not guest.dax:
-        raise Skipped("the set's image is not meant for DAX")
+    if guest.rootfs_driver != "nvdimm":
+        raise Skipped("the set's configuration attaches the image as a block device, which has no DAX")
     # The last line for "/" is the mount on top.
     mounts = [line.split() for line in evidence.read(_ROOT_MOUNT).decode(errors="replace").splitlines()]
     root = next((m for m in reversed(mounts) if len(m) > 3 and m[1] == "/"), None)
@@ -214,8 +213,3 @@ def prove(
     for check in CHECKS:
         starting(check)
         yield check, check.verdict(evidence)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import CheckError, KataToolkitError, ToolError
-from ..kata.cmdline import kernel_cmdline
+from ..kata.cmdline import GuestBoot, kernel_cmdline
 from . import accel as accel_module
 from . import failures, qemu, vsock
 from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Container, Finished, Running, Sink, Stdin
@@ -29,6 +29,10 @@ DEFAULT_TIMEOUT_SECONDS = 60.0
 _POWER_OFF_SECONDS = 15.0
 _CONSOLE_SECONDS = 5.0
 _SHARES = "/run/kata-containers/shared"
+
+# The built-in agent's gauges (metrics.c): CLOCK_MONOTONIC at its main(), MemAvailable at its first answer.
+MAIN_NS = "kata_toolkit_main_monotonic_ns"
+CHECK_AVAILABLE_KIB = "kata_toolkit_first_check_mem_available_kib"
 
 # Under TCG the calibration of the APIC timer costs about 216 million instructions that no real host spends; for
 # measuring only.
@@ -44,7 +48,7 @@ class Options:
     """
 
     accel: str = "auto"
-    rootfs_driver: str = "nvdimm"
+    rootfs_driver: str | None = None
     memory_mib: int | None = None
     vcpus: int | None = None
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
@@ -81,30 +85,34 @@ def needs_vsock(guest: Guest) -> bool:
 def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = None) -> qemu.Machine:
     """The machine that the options describe, with the command line that Kata's Go runtime would write."""
     vcpus = options.vcpus or guest.vcpus
-    agent_params = ("agent.debug_console", "agent.debug_console_vport=1026") if options.debug_console else ()
+    agent_params = guest.agent_params
+    if options.debug_console and "agent.debug_console" not in agent_params:
+        agent_params = (*agent_params, "agent.debug_console", "agent.debug_console_vport=1026")
     machine = qemu.Machine(
         guest=guest,
         cmdline="",
         accel=accel,
-        rootfs_driver=options.rootfs_driver,
+        rootfs_driver=options.rootfs_driver or guest.rootfs_driver,
         memory_mib=options.memory_mib or guest.memory_mib,
         vcpus=vcpus,
         guest_cid=cid,
         share=options.share,
         icount=options.icount,
     )
-    cmdline = kernel_cmdline(
+    boot = GuestBoot(
         runtime="go",
         hypervisor="qemu",
         arch="x86_64",
         boot=machine.root,
         rootfs_type=guest.rootfs_type,
         maxvcpus=qemu.max_vcpus(guest, vcpus),
-        debug=options.verbose,
+        debug=options.verbose or guest.debug,
+        guest_selinux=not guest.disable_guest_selinux,
+        block_device_driver=guest.block_device_driver,
         agent_params=agent_params,
         kernel_params=(*guest.kernel_params, *options.kernel_params),
     )
-    return replace(machine, cmdline=cmdline)
+    return replace(machine, cmdline=kernel_cmdline(boot))
 
 
 class Session:
@@ -219,6 +227,17 @@ class Session:
         except AgentGone as gone:
             raise self._lost("the container ended") or gone from gone
         return done
+
+    def figures(self) -> dict[str, float]:
+        """How the boot went, in seconds and MiB: of this host and this moment, unlike what ``measure.py`` counts."""
+        found = {"seconds_to_agent": round(self.seconds_to_agent, 3)}
+        with contextlib.suppress(AgentError):  # an agent need not have metrics
+            gauges = self.agent.metrics()
+            if gauges.get(MAIN_NS):
+                found["seconds_of_kernel"] = round(gauges[MAIN_NS] / 1e9, 3)
+            if gauges.get(CHECK_AVAILABLE_KIB):
+                found["guest_overhead_mib"] = round(self.machine.memory_mib - gauges[CHECK_AVAILABLE_KIB] / 1024, 2)
+        return found
 
     def debug_console(self) -> socket.socket:
         """A connection to the shell that the agent offers with ``Options.debug_console``. Raises ToolError."""
