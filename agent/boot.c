@@ -56,7 +56,7 @@ static void mount_all(const struct boot_mount *mounts, size_t count)
 static void leave_rootfs(void)
 {
     struct statfs root;
-    if (statfs("/", &root) < 0 || (root.f_type != RAMFS_MAGIC && root.f_type != TMPFS_MAGIC))
+    if (statfs("/", &root) < 0 || ((unsigned long)root.f_type != RAMFS_MAGIC && (unsigned long)root.f_type != TMPFS_MAGIC))
         return;
     if (mount("/", "/", NULL, MS_BIND, NULL) < 0 || chdir("/..") < 0 || chroot(".") < 0)
         log_line(LOG_ERROR, "cannot leave the initramfs' own mount, containers will not start: %m");

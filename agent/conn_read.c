@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "conn_impl.h"
@@ -127,6 +128,13 @@ static bool feed(struct conn *conn, const uint8_t *bytes, size_t size)
     return true;
 }
 
+/* A host that sends no more may still read (half closed), or be gone: over vsock both look the same to poll. Sending
+ * nothing tells them apart. */
+static bool takes_answers(const struct conn *conn)
+{
+    return send(conn->source.fd, "", 0, MSG_NOSIGNAL | MSG_DONTWAIT) == 0;
+}
+
 bool conn_receive(struct conn *conn)
 {
     static uint8_t chunk[READ_CHUNK];
@@ -138,7 +146,7 @@ bool conn_receive(struct conn *conn)
             continue;
         if (got < 0 && errno == EAGAIN)
             return true;
-        if (got == 0 && !conn->serial && conn->stream_count) {
+        if (got == 0 && !conn->serial && conn->stream_count && takes_answers(conn)) {
             conn->half_closed = true;
             return true;
         }
