@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from .. import __version__
-from ..errors import InputError, InternalError, KataToolkitError, ToolError
+from ..errors import InputError, InternalError, KataToolkitError, Problem, ToolError
 from . import boot, build, cache, check_host, init, plan, schema, validate, verify
 
 app = typer.Typer(
@@ -50,7 +50,8 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with its status (see the table in the README)."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupt)
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -60,8 +61,14 @@ def main() -> None:
     sys.exit(status)
 
 
+_signals: list[int] = []
+"""The signals that interrupted us. Some typers turn KeyboardInterrupt into an exit status, which could be a
+container's as well."""
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """SIGTERM ends us as Ctrl-C does: children stopped, temporary files removed."""
+    _signals.append(signum)
     raise KeyboardInterrupt
 
 
@@ -80,7 +87,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted\n")
+        _say("interrupted", arguments)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return 0
@@ -92,6 +99,9 @@ def run(arguments: list[str]) -> int:
         return _fail(ToolError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")), arguments)
     except Exception:
         return _bug(arguments)
+    if _signals:
+        _say("interrupted", arguments)
+        return EXIT_INTERRUPTED
     return status if isinstance(status, int) else 0  # of a typer.Exit, which click turns into a result
 
 
@@ -112,12 +122,22 @@ def _wants_json(arguments: list[str]) -> bool:
     return False
 
 
+def _say(text: str, arguments: list[str]) -> None:
+    """What is no mistake of the user's, and still must be said, also to programs."""
+    from .render_problems import print_problems
+
+    sys.stderr.write(f"{text}\n")
+    if _wants_json(arguments):
+        print_problems([Problem(text.splitlines()[0])], as_json=True)
+
+
 def _bug(arguments: list[str]) -> int:
     import traceback
 
     traceback.print_exc()
-    sys.stderr.write(
-        f"\nThis is a bug in kata-toolkit {__version__}, not a mistake of yours. Please report the lines above.\n"
-        f"command: kata-toolkit {' '.join(arguments)}\n"
+    _say(
+        f"this is a bug in kata-toolkit {__version__}, not a mistake of yours: please report the lines above\n"
+        f"command: kata-toolkit {' '.join(arguments)}",
+        arguments,
     )
     return EXIT_BUG

@@ -21,10 +21,10 @@ _STYLES = {"error": "1;31", "caret": "1;31", "hint": "36", "gutter": "2", "place
 
 
 def print_problems(problems: Iterable[Problem], *, as_json: bool = False) -> None:
-    """All problems: on stderr for a person, or as ``{"errors": [...]}`` on stdout."""
+    """All problems: on stderr for a person, or as ``{"errors": [...]}`` on stdout, one line like a build's events."""
     found = list(problems)
     if as_json:
-        sys.stdout.write(json.dumps({"errors": [problem.as_json() for problem in found]}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"errors": [problem.as_json() for problem in found]}) + "\n")
     else:
         sys.stderr.write(render(found[:_SHOWN], color=wants_color()))
         if len(found) > _SHOWN:
