@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -258,6 +259,8 @@ void child_main(const struct launch *launch)
     int keep[] = {launch->report, launch->stdio[0], launch->stdio[1], launch->stdio[2], launch->ipc_ns, launch->uts_ns,
         launch->join};
     report = launch->report;
+    /* Until the program is executed, nobody in the namespaces it joins may look into the agent's memory and files. */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     setsid();
     close_all_but(keep, COUNT(keep));
     set_oom_score(process);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,13 +36,24 @@ def compile_agent(
     library: str = "-lprotobuf-c",
 ) -> Path:
     """Compile and link sources together with the generated code and protobuf-c's library."""
-    generated = generate(target.parent / "generated")
+    with tempfile.TemporaryDirectory() as folder:
+        _compile(target, command, sources, flags, library, generate(Path(folder)))
+    return target
+
+
+def _compile(
+    target: Path, command: Sequence[str], sources: Sequence[Path], flags: Sequence[str], library: str, generated: Path
+) -> None:
     # Not our code: no warnings from it stop us.
-    machine = target.parent / f"{target.name}.pb-c.o"
+    machine = generated.with_suffix(".o")
     subprocess.run([*command, "-std=c11", "-w", "-c", f"-I{generated.parent}", "-o", machine, generated], check=True)
     include = (f"-I{generated.parent}", "-iquote", str(AGENT), "-iquote", str(FUZZ))
     subprocess.run([*command, *WARNINGS, *include, "-o", target, *sources, machine, *flags, library], check=True)
-    return target
+
+
+def build_agent(target: Path) -> Path:
+    """The agent itself, static, as a guest's init."""
+    return compile_agent(target, ("gcc", "-Os"), sorted(AGENT.glob("*.c")), ("-static", "-s"))
 
 
 def build_server(folder: Path) -> Path:

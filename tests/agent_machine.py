@@ -13,15 +13,16 @@ from pathlib import Path
 from kata_toolkit.vm.agent_client import AgentClient
 from kata_toolkit.vm.built_set import BuiltSet
 
-CMDLINE = (
-    "console=hvc0 panic=1 reboot=k root=/dev/vda1 rootfstype=ext4 rootflags=data=ordered,errors=remount-ro ro"
-)
+CMDLINE = "console=hvc0 panic=1 reboot=k"
+ROOT = "root=/dev/vda1 rootfstype=ext4 rootflags=data=ordered,errors=remount-ro ro"
 
 
 class Machine:
     """A running QEMU. Connections made with ``connect`` are closed with it."""
 
-    def __init__(self, built: Path, folder: Path, params: str, devices: Sequence[str], memory: Sequence[str]) -> None:
+    def __init__(
+        self, built: Path, folder: Path, params: str, devices: Sequence[str], memory: Sequence[str], initrd: Path | None
+    ) -> None:
         guest = BuiltSet.load(built).bootable()
         # Socket paths are short: a test's own folder may be too deep.
         self.folder = Path(tempfile.mkdtemp(prefix="guest-"))
@@ -30,9 +31,11 @@ class Machine:
         argv = [
             "qemu-system-x86_64", "-machine", f"q35,accel=tcg{',memory-backend=ram0' if memory else ''}", "-cpu", "max",
             "-m", "256", *memory, "-nographic", "-nodefaults", "-no-reboot", "-kernel", guest.kernel,
-            "-append", f"{CMDLINE} {params}",
-            "-drive", f"if=none,id=root,format=raw,readonly=on,file={guest.image}",
-            "-device", "virtio-blk-pci,drive=root,addr=04.0",
+            "-append", f"{CMDLINE} {'' if initrd else ROOT} {params}",
+            *(("-initrd", initrd) if initrd else (
+                "-drive", f"if=none,id=root,format=raw,readonly=on,file={guest.image}",
+                "-device", "virtio-blk-pci,drive=root,addr=04.0",
+            )),
             "-device", "virtio-serial-pci,id=serial0", "-chardev", f"file,id=con,path={self.log}",
             "-device", "virtconsole,chardev=con",
         ]  # fmt: skip
@@ -77,10 +80,15 @@ class Machine:
 
 @contextlib.contextmanager
 def machine(
-    built: Path, folder: Path, params: str = "", devices: Sequence[str] = (), memory: Sequence[str] = ()
+    built: Path,
+    folder: Path,
+    params: str = "",
+    devices: Sequence[str] = (),
+    memory: Sequence[str] = (),
+    initrd: Path | None = None,
 ) -> Iterator[Machine]:
-    """Start a guest; it is gone afterwards."""
-    running = Machine(built, folder, params, devices, memory)
+    """Start a guest from the set's image, or from an initrd; it is gone afterwards."""
+    running = Machine(built, folder, params, devices, memory, initrd)
     try:
         yield running
     finally:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agent_harness import build_agent
 from agent_machine import Machine, machine
 from kata_toolkit.vm import agent_pb2 as pb
 from kata_toolkit.vm.agent_client import AgentClient, AgentGone, AgentSilent
@@ -151,6 +154,31 @@ def test_without_the_setting_there_is_no_debug_console(built_set: Path, tmp_path
         end.sendall(b"echo hello\n")
         with pytest.raises(TimeoutError):
             end.recv(10)
+
+
+# ---- another beginning ----
+
+
+def test_the_agent_as_init_of_an_initramfs_with_nothing_but_a_shell(built_set: Path, tmp_path: Path) -> None:
+    """No folder to mount anything on, and a root that cannot be pivoted away from."""
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    build_agent(root / "init")
+    shutil.copy(str(shutil.which("busybox")), root / "bin" / "busybox")
+    for applet in ("sh", "cat", "grep", "ls"):
+        (root / "bin" / applet).symlink_to("busybox")
+    names = subprocess.run(["find", "."], cwd=root, capture_output=True, check=True).stdout
+    argv = ["cpio", "-o", "-H", "newc", "--quiet"]
+    archive = subprocess.run(argv, cwd=root, input=names, capture_output=True, check=True)
+    (tmp_path / "initrd").write_bytes(archive.stdout)
+    with machine(built_set, tmp_path, initrd=tmp_path / "initrd") as guest:
+        with guest.agent() as agent:
+            done = agent.run_container(["/bin/sh", "-c", "ls /; grep -c . /proc/self/mountinfo; echo > /x; exit 5"])
+            assert done.status == 5
+            assert done.stdout.split()[:3] == [b"bin", b"dev", b"init"], done
+            assert b"Read-only" in done.stderr
+            agent.destroy_sandbox()
+        assert guest.process.wait(15) == 0
 
 
 # ---- the end, and a bad beginning ----
