@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit.errors import InputError, Where
-from kata_toolkit.spec.build import option_value
+from kata_toolkit.spec.to_model import option_value
 from kata_toolkit.spec.load import load_spec, load_specs
 from kata_toolkit.spec.model import (
     Artifact,

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, Where
-from .build import build_spec
 from .crosscheck import crosscheck
 from .defaults import filled
 from .model import Spec
 from .schema import check, in_file_order, load_schema
 from .source import read_source
+from .to_model import to_model
 from .yamltree import Step, Steps, Tree, parse
 
 
@@ -27,7 +27,7 @@ def load_spec(path: Path) -> Spec:
     problems += [problem for _, problem in broken]
     unusable = {_whole(tree, path) for path in [*(path for path, _ in broken), *_broken_nodes(tree)]}
     if () not in unusable:
-        spec = build_spec(filled(schema, _sound_part(tree, unusable)), tree)
+        spec = to_model(filled(schema, _sound_part(tree, unusable)), tree)
         problems += crosscheck(spec, tree, unusable)
         if not problems:
             return spec

@@ -33,7 +33,7 @@ _BARE = frozenset("ynm")  # a tristate's values; any other string is written in 
 Document = dict[str, Any]
 
 
-def build_spec(document: Document, tree: Tree) -> Spec:
+def to_model(document: Document, tree: Tree) -> Spec:
     """The model of a filled document; paths become absolute, relative to the spec's folder."""
     file = Path(tree.source.file).absolute()
     base = file.parent
