@@ -90,7 +90,7 @@ def test_our_library_is_sound_and_teaches() -> None:
             assert setting.why[-1] != ".", f"{setting.where}: a reason is a phrase, not a sentence"
 
 
-@pytest.mark.parametrize("profile", ["default", "minimal"])
+@pytest.mark.parametrize("profile", sorted(load_library().profiles))
 @pytest.mark.parametrize("kernel", ["6.1.0", "6.12.0", "6.18.0"])
 def test_our_profiles_do_not_contradict_themselves(profile: str, kernel: str) -> None:
     wishes = collect(load_library(), profile, (), arch="x86_64", kernel=kernel)
