@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import termios
 import tty
@@ -41,7 +40,7 @@ def run_attached(session: Session, command: Sequence[str]) -> int:
 
 
 def _with_terminal(session: Session, command: Sequence[str]) -> int:
-    size = shutil.get_terminal_size()
+    size = os.get_terminal_size(STDOUT)
     process = Process(
         command, terminal=True, size=(size.lines, size.columns), env={"TERM": os.environ.get("TERM", "linux")}
     )
@@ -59,7 +58,7 @@ def _with_terminal(session: Session, command: Sequence[str]) -> int:
 
 
 def _resize(running: Running, signum: int, frame: FrameType | None) -> None:
-    size = shutil.get_terminal_size()
+    size = os.get_terminal_size(STDOUT)
     with contextlib.suppress(AgentError, AgentSilent):
         running.resize(size.lines, size.columns)
 
