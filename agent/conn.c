@@ -213,6 +213,7 @@ void call_fail(const struct call *call, enum status code, const char *format, ..
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
+    make_utf8(message);
     log_line(LOG_DEBUG, "call refused (%d): %s", (int)code, message);
     conn_refuse(find(call->connection), call->stream, code, message);
 }

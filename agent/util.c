@@ -162,6 +162,40 @@ bool path_is_plain(const char *path)
     return true;
 }
 
+/* Bytes of the UTF-8 character at the beginning of a text; 0 when it is none. */
+static size_t utf8_length(const unsigned char *at)
+{
+    /* By the first byte: length, and the range of the second byte that excludes overlong forms and surrogates. */
+    static const struct {
+        unsigned char first, last, length, low, high;
+    } forms[] = {
+        {0x00, 0x7f, 1, 0, 0}, {0xc2, 0xdf, 2, 0x80, 0xbf}, {0xe0, 0xe0, 3, 0xa0, 0xbf}, {0xe1, 0xec, 3, 0x80, 0xbf},
+        {0xed, 0xed, 3, 0x80, 0x9f}, {0xee, 0xef, 3, 0x80, 0xbf}, {0xf0, 0xf0, 4, 0x90, 0xbf},
+        {0xf1, 0xf3, 4, 0x80, 0xbf}, {0xf4, 0xf4, 4, 0x80, 0x8f},
+    };
+    for (size_t i = 0; i < COUNT(forms); i++) {
+        if (at[0] < forms[i].first || at[0] > forms[i].last)
+            continue;
+        if (forms[i].length > 1 && (at[1] < forms[i].low || at[1] > forms[i].high))
+            return 0;
+        for (size_t j = 2; j < forms[i].length; j++)
+            if ((at[j] & 0xc0) != 0x80)
+                return 0;
+        return forms[i].length;
+    }
+    return 0;
+}
+
+void make_utf8(char *text)
+{
+    while (*text) {
+        size_t length = utf8_length((const unsigned char *)text);
+        if (!length)
+            *text = '?';
+        text += length ? length : 1;
+    }
+}
+
 uint64_t monotonic_ns(void)
 {
     struct timespec now;

@@ -28,6 +28,9 @@ bool parse_u64(const char *text, uint64_t *value);
 /* An absolute path with no ".." in it. */
 bool path_is_plain(const char *path);
 
+/* Turns what is no UTF-8 (cut off in the middle, or never was) into question marks: a protobuf string must be. */
+void make_utf8(char *text);
+
 uint64_t monotonic_ns(void);
 int64_t now_ms(void);
 

@@ -174,6 +174,21 @@ def test_refusals_leave_the_connection_usable(server: Connect, sent: bytes, code
     assert answer(end) == (99, pb.Response(payload=b"\x08\x01"))
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"\xff\xfe", "??"),
+        ("\u00e9\u20ac\U0001f600".encode(), "\u00e9\u20ac\U0001f600"),
+        (b"\xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xe2\x82", "?? ??? ???? ??"),
+        (("x" * 99 + "\u20ac").encode(), "x" * 99 + "?"),  # cut off in the middle of a character
+    ],
+)
+def test_messages_are_utf_8_whatever_they_quote(server: Connect, name: bytes, shown: str) -> None:
+    end = server()
+    end.sendall(frame(b"\x0a" + _varint(len(name)) + name))
+    assert answer(end)[1].status.message == f"service {shown} is not served here"
+
+
 def test_the_largest_body_is_taken(server: Connect) -> None:
     end = server()
     body = request(payload=bytes(MAX_DATA - 40))

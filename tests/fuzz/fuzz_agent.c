@@ -25,17 +25,38 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool serial;
 static int host = -1, port = -1; /* the two ends */
+static struct frame_reader answers;
 
 static void port_lost(void)
 {
     port = -1;
 }
 
+/* Whatever was sent, what comes back is ttrpc. */
+static void check_answers(const uint8_t *bytes, size_t size)
+{
+    while (size) {
+        enum frame_event event;
+        size_t taken = frame_feed(&answers, bytes, size, &event);
+        bytes += taken;
+        size -= taken;
+        if (event == FRAME_MORE)
+            continue;
+        if (event != FRAME_COMPLETE || answers.type != FRAME_RESPONSE)
+            abort();
+        Kata__Response *response = kata__response__unpack(NULL, answers.length, answers.body);
+        if (!response)
+            abort();
+        kata__response__free_unpacked(response, NULL);
+    }
+}
+
 static void take_answers(void)
 {
     static uint8_t buffer[1 << 16];
-    while (host >= 0 && read(host, buffer, sizeof buffer) > 0) {
-    }
+    ssize_t got;
+    while (host >= 0 && (got = read(host, buffer, sizeof buffer)) > 0)
+        check_answers(buffer, (size_t)got);
 }
 
 static void settle(void)
@@ -49,6 +70,7 @@ static void settle(void)
 
 static void disconnect(void)
 {
+    settle();
     /* An end that is closed with bytes unread resets the connection: the agent's read fails, as on a serial port
      * that is unplugged. */
     if (serial && port >= 0 && write(port, "x", 1) < 0)
@@ -56,6 +78,7 @@ static void disconnect(void)
     if (host >= 0)
         close(host);
     host = port = -1;
+    frame_reset(&answers);
     settle();
 }
 
