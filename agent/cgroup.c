@@ -16,6 +16,7 @@
 #include "util.h"
 
 #define GROUP CGROUP_FOLDER "/container-%s"
+#define SUBTREE_CONTROL CGROUP_FOLDER "/cgroup.subtree_control"
 
 static bool available;
 
@@ -26,15 +27,19 @@ void cgroup_boot(void)
         return;
     }
     available = true;
-    char controllers[256];
+    char controllers[256], all[512] = "";
     if (read_file(CGROUP_FOLDER "/cgroup.controllers", controllers, sizeof controllers) < 0)
         return;
     for (char *rest, *name = strtok_r(controllers, " \n", &rest); name; name = strtok_r(NULL, " \n", &rest)) {
-        char request[64];
-        snprintf(request, sizeof request, "+%.60s", name);
-        if (write_file(CGROUP_FOLDER "/cgroup.subtree_control", request) < 0)
-            log_line(LOG_DEBUG, "cgroup controller %s: %m", name);
+        size_t length = strlen(all);
+        snprintf(all + length, sizeof all - length, " +%s", name);
     }
+    if (write_file(SUBTREE_CONTROL, all) == 0)
+        return;
+    /* One that cannot be had spoils all: then each by itself. */
+    for (char *rest, *request = strtok_r(all, " ", &rest); request; request = strtok_r(NULL, " ", &rest))
+        if (write_file(SUBTREE_CONTROL, request) < 0)
+            log_line(LOG_DEBUG, "cgroup controller %s: %m", request);
 }
 
 static void file_path(char *path, size_t size, const char *id, const char *file)
