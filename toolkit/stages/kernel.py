@@ -15,7 +15,8 @@ from .. import kbuild
 from ..errors import ToolError
 from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
-from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..vmlinux import compact
 from .kernel_source import KernelOrigin
 
 _COMPILED = re.compile(r"^\s+(?:CC|AS)\s+(\S+)$")  # what make prints for each object of the kernel
@@ -33,10 +34,11 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class KernelStage(Stage):
-    """Output: ``vmlinux`` (stripped; what QEMU boots), ``vmlinuz``, ``config``, ``System.map``, ``release``."""
+    """Output: ``vmlinux`` (packed; what QEMU boots), ``vmlinuz``, ``config``, ``System.map``, ``release``."""
 
     name: ClassVar[str] = "kernel"
     title: ClassVar[str] = "guest kernel"
+    modules: ClassVar[tuple[str, ...]] = ("vmlinux.py",)
 
     origin: KernelOrigin
     arch: str
@@ -50,7 +52,6 @@ class KernelStage(Stage):
             commands=[
                 kbuild.make(arch, "-j@jobs@", "vmlinux", arch.target),
                 kbuild.make(arch, "-s", "kernelrelease"),
-                Command("strip", "--strip-all", "-o", "@out@/vmlinux", "@build@/vmlinux"),
             ],
             options={"arch": self.arch},
             inputs={
@@ -58,6 +59,7 @@ class KernelStage(Stage):
                 "kernel_source/source.json": inputs.digest("kernel_source", "source.json"),
             },
             tools={**kbuild.toolchain(inputs), **tools},
+            modules=self.module_digests(),
         )
 
     def run(self, work: Work) -> None:
@@ -67,7 +69,7 @@ class KernelStage(Stage):
         (work.out / "config").write_bytes(config)
 
     def _build(self, tree: KernelTree, config: bytes, work: Work) -> None:
-        compile_, release, strip = work.recipe.commands
+        compile_, release = work.recipe.commands
         cache = work.inputs.cache
         name = f"kernel-build-{_key(work.recipe, tree.path)}"
         with kbuild.build_folder(cache, name) as (build, kept):
@@ -83,8 +85,7 @@ class KernelStage(Stage):
                     hint="did the compiler change while the build ran? build again",
                 )
             tree.require_unchanged()
-            work.run(strip, **places)
-            (work.out / "vmlinux").chmod(0o644)
+            (work.out / "vmlinux").write_bytes(compact((build / "vmlinux").read_bytes()))
             shutil.copyfile(build / kbuild.arch_of(self.arch).image, work.out / "vmlinuz")
             shutil.copyfile(build / "System.map", work.out / "System.map")
             version = work.run(release, **places).output.splitlines()[-1]
