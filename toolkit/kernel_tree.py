@@ -12,14 +12,12 @@ import json
 import os
 import re
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import run
-from .archive import DEB_MAGIC, command_output, magic_of, unpack
 from .errors import InputError, ToolError
 from .locks import locked
 from .pipeline.files import read_json, write_atomically
@@ -132,6 +130,8 @@ def version_of(tree: Path) -> str:
 
 def _unpacked(archive: Path, digest: str, making: Path, on_file: OnFile) -> tuple[Path, str]:
     """Unpack below ``making``: the tree's root, and the digest of the tarball proper."""
+    from .archive import DEB_MAGIC, magic_of, unpack
+
     name = "the kernel source"
     making.mkdir()
     if magic_of(archive).startswith(DEB_MAGIC):
@@ -148,6 +148,10 @@ def _unpacked(archive: Path, digest: str, making: Path, on_file: OnFile) -> tupl
 
 def _tarball_of_package(package: Path, target: Path) -> tuple[Path, str]:
     """Copy usr/src/linux-source-*.tar.* out of a .deb; its path and sha256."""
+    import tarfile
+
+    from .archive import command_output
+
     name = "the kernel source package"
     hasher = hashlib.sha256()
     with command_output(("dpkg-deb", "--fsys-tarfile", str(package)), name) as stream:

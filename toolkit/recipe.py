@@ -8,7 +8,6 @@ from .pipeline.stage import Stage
 from .spec.model import BinaryAgent, PrebuiltKernel, Spec
 from .stages.agent import AgentStage
 from .stages.image import ImageStage
-from .stages.initrd import InitrdStage
 from .stages.kernel import KernelStage
 from .stages.kernel_config import KernelConfigStage
 from .stages.kernel_source import KernelOrigin, KernelSourceStage
@@ -28,7 +27,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         AgentStage(spec.agent, spec.arch),
         RootfsStage(spec.rootfs),
         ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
-        *([InitrdStage(spec.initrd)] if spec.initrd.enabled else []),
+        *_initrd(spec),
         RuntimeConfigStage.of(spec),
         WrapperStage(
             spec.wrapper,
@@ -52,6 +51,14 @@ def _roots(spec: Spec) -> list[str]:
     """What the guest can boot from: an image unless every hypervisor takes the initrd."""
     image = ["image"] if any(h.boot == "image" for h in spec.hypervisors) else []
     return [*image, *(["initrd"] if spec.initrd.enabled else [])]
+
+
+def _initrd(spec: Spec) -> tuple[Stage, ...]:
+    if not spec.initrd.enabled:
+        return ()
+    from .stages.initrd import InitrdStage
+
+    return (InitrdStage(spec.initrd),)
 
 
 def _kernel(spec: Spec) -> tuple[Stage, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .tree import CHUNK, Tree, read_padded, shown
+if TYPE_CHECKING:
+    from .tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class AgentFile:
 
 def agent_problem(tree: Tree, agent: AgentFile) -> str | None:
     """What is wrong with the agent in a tree, or None."""
+    from .tree import CHUNK, read_padded, shown
+
     node = tree.get(agent.path)
     if node is None or node.content is None:
         return f"there is no agent at {shown(agent.path)}"

@@ -17,7 +17,7 @@ MAX_BYTES = 1 << 20
 # Line breaks as libyaml counts them (YAML 1.1, section 5.4), so that our line numbers agree with its marks.
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 # What YAML 1.2 (production c-printable) does not allow in a document.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "UTF-8 with a byte order mark", "save it without one, as plain UTF-8"),
     (b"\xff\xfe", "UTF-16", "convert it: iconv -f utf-16 -t utf-8"),

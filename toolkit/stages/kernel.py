@@ -16,7 +16,6 @@ from ..errors import ToolError
 from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
-from ..vmlinux import compact
 from .kernel_source import KernelOrigin
 
 _COMPILED = re.compile(r"^\s+(?:CC|AS)\s+(\S+)$")  # what make prints for each object of the kernel
@@ -69,6 +68,8 @@ class KernelStage(Stage):
         (work.out / "config").write_bytes(config)
 
     def _build(self, tree: KernelTree, config: bytes, work: Work) -> None:
+        from ..vmlinux import compact
+
         compile_, release = work.recipe.commands
         cache = work.inputs.cache
         name = f"kernel-build-{_key(work.recipe, tree.path)}"
