@@ -49,7 +49,7 @@ def test_a_sound_set_is_proved_and_measured(tool: Path, built_set: Path, root: P
 
 def test_a_changed_a_missing_and_an_added_file_are_each_named(built_set: Path, tmp_path: Path) -> None:
     changed = altered_set(built_set, tmp_path, without="kernel_config")
-    bzimage = changed / json.loads((changed / "manifest.json").read_text())["guest"]["bzimage"]
+    bzimage = changed / json.loads((changed / "manifest.json").read_text())["root"]["bzimage"]
     data = bytearray(bzimage.read_bytes())
     data[-1] ^= 1
     bzimage.unlink()
@@ -74,9 +74,9 @@ def test_a_wrong_digest_does_not_stop_the_other_checks(built_set: Path, tmp_path
 def test_another_config_and_another_agent_are_found(built_set: Path, tmp_path: Path) -> None:
     changed = altered_set(built_set, tmp_path, without="kernel_config")
     manifest = json.loads((changed / "manifest.json").read_text())
-    config = changed / manifest["guest"]["kernel_config"]
-    config.write_text((built_set / manifest["guest"]["kernel_config"]).read_text().replace("=y", "=m", 1))
-    manifest["guest"]["agent"]["sha256"] = "0" * 64
+    config = changed / manifest["root"]["kernel_config"]
+    config.write_text((built_set / manifest["root"]["kernel_config"]).read_text().replace("=y", "=m", 1))
+    manifest["root"]["agent"]["sha256"] = "0" * 64
     (changed / "manifest.json").write_text(json.dumps(manifest))
     report = only(changed, "layout", "kernel-config", "agent-digest")
     assert "is not the recorded configuration: 2 lines differ" in report.verdicts["kernel-config"].detail
@@ -127,7 +127,8 @@ def test_every_check_is_reported_before_the_next_starts(built_set: Path, tmp_pat
     begun: list[str] = []
     partial = altered_set(built_set, tmp_path)
     manifest = json.loads((partial / "manifest.json").read_text())
-    (partial / "manifest.json").write_text(json.dumps({**manifest, "guest": None, "partial": True}))
+    manifest["root"]["kernel"], manifest["partial"] = None, True
+    (partial / "manifest.json").write_text(json.dumps(manifest))
     with Evidence(BuiltSet.load(partial), Options(), note=lambda text: None) as evidence:
         for check, verdict in prove(evidence, starting=lambda check: begun.append(check.id)):
             assert begun[-1] == check.id
