@@ -128,6 +128,14 @@ def test_the_console_is_streamed_to_stderr_only(tool: Path, built_set: Path) -> 
     assert done.stdout == b""
 
 
+def test_the_debug_shell_is_there_only_when_asked_for(tool: Path, built_set: Path) -> None:
+    done = boot(tool, built_set, "-q", "--debug-shell", stdin=b"echo $((6 * 7)); cat /proc/cmdline\nexit\n")
+    assert done.returncode == 0
+    assert b"42" in done.stdout
+    assert b"agent.debug_console agent.debug_console_vport=1026" in done.stdout
+    assert boot(tool, built_set, "--debug-shell", "--json").returncode == 2
+
+
 def test_a_missing_init_is_a_panic_with_its_last_lines(tool: Path, built_set: Path, tmp_path: Path) -> None:
     done = boot(tool, altered_set(built_set, tmp_path, kernel_params=["init=/nope"]))
     assert done.returncode == 1
