@@ -12,7 +12,8 @@ from kata_toolkit.host.kvm_guest import kvm_usable
 from kata_toolkit.vm import accel, qemu
 from kata_toolkit.vm.built_set import BuiltSet, Guest
 from kata_toolkit.vm.console import Console
-from kata_toolkit.vm.session import Options, Session
+from kata_toolkit.vm.options import Options
+from kata_toolkit.vm.session import Session
 from kata_toolkit.vm.vmm import KVM_ERROR, Signs, Vmm
 
 

@@ -13,8 +13,8 @@ from kata_toolkit.checks import Report
 from kata_toolkit.vm import vsock
 from kata_toolkit.vm.built_set import BuiltSet
 from kata_toolkit.vm.evidence import Evidence
+from kata_toolkit.vm.options import Options
 from kata_toolkit.vm.proof import CHECKS, prove
-from kata_toolkit.vm.session import Options
 from vm_guests import altered_set
 
 pytestmark = pytest.mark.vm

@@ -68,7 +68,7 @@ def boot(
     With --run, stdin, stdout, stderr and the exit code are the command's own.
     """
     from ..errors import InputError
-    from ..vm.session import Options
+    from ..vm.options import Options
 
     command = ctx.meta.get(_COMMAND, [])
     if run and not command:

@@ -15,7 +15,8 @@ from ..errors import InputError, relative
 from ..vm.attached import run_attached
 from ..vm.built_set import MANIFEST, BuiltSet
 from ..vm.oci import Process
-from ..vm.session import Options, PowerOff, Session
+from ..vm.options import Options
+from ..vm.session import PowerOff, Session
 
 
 @dataclass

@@ -41,8 +41,8 @@ def proof_of(folder: Path, *, live: bool, accel: str = "auto", timeout_seconds: 
     from ..checks import Report
     from ..vm.built_set import BuiltSet
     from ..vm.evidence import Evidence
+    from ..vm.options import Options
     from ..vm.proof import prove
-    from ..vm.session import Options
 
     built = BuiltSet.load(folder)
     notes = Console(stderr=True)

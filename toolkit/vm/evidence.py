@@ -16,7 +16,8 @@ from .agent_client import Finished, Running
 from .built_set import BuiltSet, Guest
 from .measure import Figures, measure
 from .oci import Process
-from .session import CommandNotStarted, Options, Session, needs_vsock
+from .options import Options, needs_vsock
+from .session import CommandNotStarted, Session
 
 _RUN_SECONDS = 60.0
 

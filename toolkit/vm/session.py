@@ -12,20 +12,18 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Self
 
 from ..errors import CheckError, KataToolkitError, ToolError
-from ..kata.cmdline import GuestBoot, kernel_cmdline
 from . import accel as accel_module
 from . import failures, qemu, vsock
 from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Container, Finished, Running, Sink, Stdin
 from .built_set import Guest
 from .oci import Process, container_spec
+from .options import Options, machine_for, needs_vsock
 from .vmm import Vmm
 
-DEFAULT_TIMEOUT_SECONDS = 60.0
 _POWER_OFF_SECONDS = 15.0
 _CONSOLE_SECONDS = 5.0
 _SHARES = "/run/kata-containers/shared"
@@ -33,31 +31,6 @@ _SHARES = "/run/kata-containers/shared"
 # The built-in agent's gauges (metrics.c): CLOCK_MONOTONIC at its main(), MemAvailable at its first answer.
 MAIN_NS = "kata_toolkit_main_monotonic_ns"
 CHECK_AVAILABLE_KIB = "kata_toolkit_first_check_mem_available_kib"
-
-# Under TCG the calibration of the APIC timer costs about 216 million instructions that no real host spends; for
-# measuring only.
-MEASURE_PARAMS = ("quiet", "noapictimer", "hpet=disable")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to boot. None: as the set says. ``timeout_seconds`` is from QEMU's start to the agent's answer.
-
-    ``channel``: how the agent is reached: serial (virtio-serial, works everywhere), vsock, or auto (vsock only for
-    an agent that knows nothing else). ``verbose``: the runtime's ``enable_debug``, the kernel's messages shown.
-    """
-
-    accel: str = "auto"
-    rootfs_driver: str | None = None
-    memory_mib: int | None = None
-    vcpus: int | None = None
-    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-    channel: str = "auto"
-    debug_console: bool = False
-    verbose: bool = False
-    share: Path | None = None
-    kernel_params: tuple[str, ...] = ()
-    icount: bool = False
 
 
 class CommandNotStarted(CheckError):  # noqa: N818 -- named for what happened
@@ -75,44 +48,6 @@ class PowerOff:
     clean: bool
     detail: str
     seconds: float
-
-
-def needs_vsock(guest: Guest) -> bool:
-    """Only vsock leads to this agent: it is not the built-in one, which also serves virtio-serial."""
-    return guest.agent is not None and guest.agent.kind != "builtin"
-
-
-def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = None) -> qemu.Machine:
-    """The machine that the options describe, with the command line that Kata's Go runtime would write."""
-    vcpus = options.vcpus or guest.vcpus
-    agent_params = guest.agent_params
-    if options.debug_console and "agent.debug_console" not in agent_params:
-        agent_params = (*agent_params, "agent.debug_console", "agent.debug_console_vport=1026")
-    machine = qemu.Machine(
-        guest=guest,
-        cmdline="",
-        accel=accel,
-        rootfs_driver=options.rootfs_driver or guest.rootfs_driver,
-        memory_mib=options.memory_mib or guest.memory_mib,
-        vcpus=vcpus,
-        guest_cid=cid,
-        share=options.share,
-        icount=options.icount,
-    )
-    boot = GuestBoot(
-        runtime="go",
-        hypervisor="qemu",
-        arch="x86_64",
-        boot=machine.root,
-        rootfs_type=guest.rootfs_type,
-        maxvcpus=qemu.max_vcpus(guest, vcpus),
-        debug=options.verbose or guest.debug,
-        guest_selinux=not guest.disable_guest_selinux,
-        block_device_driver=guest.block_device_driver,
-        agent_params=agent_params,
-        kernel_params=(*guest.kernel_params, *options.kernel_params),
-    )
-    return replace(machine, cmdline=kernel_cmdline(boot))
 
 
 class Session:

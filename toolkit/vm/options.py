@@ -1,0 +1,71 @@
+"""How a guest is to be booted, and the machine that follows: with the command line that Kata's Go runtime writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..kata.cmdline import GuestBoot, kernel_cmdline
+from . import qemu
+from .built_set import Guest
+
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to boot. None: as the set says. ``timeout_seconds`` is from QEMU's start to the agent's answer.
+
+    ``channel``: how the agent is reached: serial (virtio-serial, works everywhere), vsock, or auto (vsock only for
+    an agent that knows nothing else). ``verbose``: the runtime's ``enable_debug``, the kernel's messages shown.
+    """
+
+    accel: str = "auto"
+    rootfs_driver: str | None = None
+    memory_mib: int | None = None
+    vcpus: int | None = None
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    channel: str = "auto"
+    debug_console: bool = False
+    verbose: bool = False
+    share: Path | None = None
+    kernel_params: tuple[str, ...] = ()
+    icount: bool = False
+
+
+def needs_vsock(guest: Guest) -> bool:
+    """Only vsock leads to this agent: it is not the built-in one, which also serves virtio-serial."""
+    return guest.agent is not None and guest.agent.kind != "builtin"
+
+
+def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = None) -> qemu.Machine:
+    """The machine that the options describe, with the command line that Kata's Go runtime would write."""
+    vcpus = options.vcpus or guest.vcpus
+    agent_params = guest.agent_params
+    if options.debug_console and "agent.debug_console" not in agent_params:
+        agent_params = (*agent_params, "agent.debug_console", "agent.debug_console_vport=1026")
+    machine = qemu.Machine(
+        guest=guest,
+        cmdline="",
+        accel=accel,
+        rootfs_driver=options.rootfs_driver or guest.rootfs_driver,
+        memory_mib=options.memory_mib or guest.memory_mib,
+        vcpus=vcpus,
+        guest_cid=cid,
+        share=options.share,
+        icount=options.icount,
+    )
+    boot = GuestBoot(
+        runtime="go",
+        hypervisor="qemu",
+        arch="x86_64",
+        boot=machine.root,
+        rootfs_type=guest.rootfs_type,
+        maxvcpus=qemu.max_vcpus(guest, vcpus),
+        debug=options.verbose or guest.debug,
+        guest_selinux=not guest.disable_guest_selinux,
+        block_device_driver=guest.block_device_driver,
+        agent_params=agent_params,
+        kernel_params=(*guest.kernel_params, *options.kernel_params),
+    )
+    return replace(machine, cmdline=kernel_cmdline(boot))
