@@ -184,8 +184,8 @@ def _share(machine: Machine) -> list[str]:
 
 def _clock(machine: Machine) -> list[str]:
     if machine.icount:
-        # The wall clock would let the host's time of day into the guest's instruction count.
-        return ["-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm"]
+        # The host's time of day and random numbers would both show in the guest's instruction count.
+        return ["-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm", "-seed", "1"]
     words = ["-rtc", "base=utc,driftfix=slew,clock=host"]
     return [*words, "-global", "kvm-pit.lost_tick_policy=discard"] if machine.accel == "kvm" else words
 
