@@ -44,9 +44,9 @@ class Plain:
         """Print what is worth a line."""
         now = time.monotonic()
         match event:
-            case Progress() if now - self._last < _PLAIN_EVERY_SECONDS and event.done != event.total:
+            case Progress() if now - self._last < _PLAIN_EVERY_SECONDS:
                 return
-            case Progress():
+            case Progress() | Started():
                 self._last = now
         print(describe(event), file=sys.stderr, flush=True)
 

@@ -129,9 +129,8 @@ class _Objects:
         match = _COMPILED.match(text)
         if match:
             self._done += 1
-            self._work.progress(
-                self._done, max(self._total, self._done) if self._total else 0, "objects", match.group(1)
-            )
+            total = self._total if self._total >= self._done else 0  # more than last time: unknown again
+            self._work.progress(self._done, total, "objects", match.group(1))
 
     def __enter__(self) -> _Objects:
         return self
