@@ -467,8 +467,9 @@ def test_malformed_settings_fail_and_are_named(program: Path, word: str) -> None
 
 
 def test_the_environment_wins(program: Path) -> None:
-    status, text = settings(program, "agent.log=error", KATA_AGENT_LOG_LEVEL="trace",
-                            KATA_AGENT_SERVER_ADDR="vsock://-1:7")
+    status, text = settings(
+        program, "agent.log=error", KATA_AGENT_LOG_LEVEL="trace", KATA_AGENT_SERVER_ADDR="vsock://-1:7"
+    )
     assert status == 0
     assert "log=0" in text
     assert "port=7 " in text

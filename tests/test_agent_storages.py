@@ -107,8 +107,9 @@ def test_a_device_that_does_not_appear_is_waited_for_and_named(agent: AgentClien
 
 def test_a_volume_over_9p_next_to_another_root(agent: AgentClient, shares: Path) -> None:
     where = "/run/kata-containers/sandbox/nine"
-    storage = pb.Storage(driver="9p", source="nine", fstype="9p", mount_point=where,
-                         options=["trans=virtio", "version=9p2000.L"])
+    storage = pb.Storage(
+        driver="9p", source="nine", fstype="9p", mount_point=where, options=["trans=virtio", "version=9p2000.L"]
+    )
     mount = Mount("/mnt", where, "bind", ("rbind", "rw"))
     done = run(agent, "cat /mnt/file; echo back > /mnt/answer", [storage], mounts=[mount])
     assert (done.status, done.stdout) == (0, b"over 9p\n"), done

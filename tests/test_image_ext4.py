@@ -347,4 +347,3 @@ def test_any_tree_is_sound(tmp_path_factory: pytest.TempPathFactory, files: dict
     write(tree, path)
     fsck(path)
     assert problems(path, tree) == []
-

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit.errors import InputError, Where
-from kata_toolkit.spec.to_model import option_value
 from kata_toolkit.spec.load import load_spec, load_specs
 from kata_toolkit.spec.model import (
     Artifact,
@@ -26,6 +25,7 @@ from kata_toolkit.spec.model import (
     TarballKernel,
     TreeKernel,
 )
+from kata_toolkit.spec.to_model import option_value
 
 DIGEST = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 

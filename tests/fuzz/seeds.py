@@ -1,6 +1,6 @@
 """Writes the fuzzer's seed corpus: conversations that a host may have with the agent, good and bad.
 
-    python seeds.py FOLDER
+python seeds.py FOLDER
 """
 
 from __future__ import annotations

@@ -32,9 +32,7 @@ def fletcher64(data: bytes) -> int:
 
 def pfn_block() -> bytes:
     """The 4096 bytes; they do not depend on the image."""
-    fields = _FIELDS.pack(
-        _SIGNATURE, bytes(16), bytes(16), 0, *_VERSION, DATA_OFFSET, 0, _MODE_RAM, 0, 0, ALIGNMENT
-    )
+    fields = _FIELDS.pack(_SIGNATURE, bytes(16), bytes(16), 0, *_VERSION, DATA_OFFSET, 0, _MODE_RAM, 0, 0, ALIGNMENT)
     body = fields.ljust(_CHECKSUM_AT, b"\0")
     return body + fletcher64(body + bytes(8)).to_bytes(8, "little")
 

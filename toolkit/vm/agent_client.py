@@ -24,6 +24,7 @@ CHECK_SECONDS = 30.0
 CALL_SECONDS = 60.0  # as the Go runtime waits
 _GRACE_SECONDS = 1.0
 
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """What the agent says of itself."""
@@ -172,7 +173,6 @@ class AgentClient:
         finally:
             with contextlib.suppress(AgentError, AgentSilent):
                 container.remove()
-
 
     def run_at_once(self, args: Sequence[str]) -> Finished:
         """Make a sandbox and run a program in it, every call sent before any answer is waited for.
