@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import multiprocessing
@@ -19,10 +20,10 @@ from kata_toolkit.events import Cached, Event, Started, ignore
 from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.layout import Artifact
-from kata_toolkit.pipeline.output import assemble
+from kata_toolkit.pipeline.output import Assembled, assemble
 from kata_toolkit.pipeline.plan import plan
 from kata_toolkit.pipeline.stage import Command, Inputs, Recipe, Stage, Work
-from kata_toolkit.pipeline.store import DamagedError, Store
+from kata_toolkit.pipeline.store import DamagedError, Entry, Store
 
 
 @dataclass(frozen=True)
@@ -158,49 +159,69 @@ def _artifacts(bakery: Bakery) -> tuple[list[Artifact], dict[str, object]]:
     return [Artifact("bin/bread", "bread", "bread", "food"), Artifact("share/flour", "flour", "flour", "food")], entries
 
 
-MANIFEST = json.dumps({"artifacts": []}).encode()
+RYE = hashlib.sha256(b"rye").hexdigest()
+MANIFEST = json.dumps({"artifacts": [{"path": p, "sha256": RYE} for p in ("bin/bread", "share/flour")]}).encode()
+
+
+def _put_out(bakery: Bakery, target: Path) -> Assembled:
+    artifacts, entries = _artifacts(bakery)
+    return assemble(bakery.store, target, MANIFEST, artifacts, entries, target.parent / "aside")  # type: ignore[arg-type]
 
 
 def test_the_output_appears_whole_and_once(bakery: Bakery, tmp_path: Path) -> None:
-    artifacts, entries = _artifacts(bakery)
     target = tmp_path / "deep" / "out"
     os.umask(0o077)
-    assert assemble(bakery.store, target, MANIFEST, artifacts, entries)  # type: ignore[arg-type]
+    assert _put_out(bakery, target).changed
     assert (target / "bin/bread").stat().st_mode & 0o777 == 0o755
     assert (target / "share/flour").stat().st_mode & 0o777 == 0o644
     assert (target / "share").stat().st_mode & 0o777 == 0o755
-    assert not assemble(bakery.store, target, MANIFEST, artifacts, entries)  # type: ignore[arg-type]
-    (target / "share/flour").write_text("oat")
-    assert assemble(bakery.store, target, MANIFEST, artifacts, entries)  # type: ignore[arg-type]
-    assert (target / "share/flour").read_text() == "rye"
-    (target / "stray").write_text("")
-    assert assemble(bakery.store, target, MANIFEST, artifacts, entries)  # type: ignore[arg-type]
-    assert not (target / "stray").exists()
+    assert not _put_out(bakery, target).changed
     assert sorted(p.name for p in target.parent.iterdir()) == ["out"]
 
 
+def test_what_a_person_put_into_the_output_is_kept_aside(bakery: Bakery, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    _put_out(bakery, target)
+    (target / "share/flour").write_text("my own mix")
+    (target / "stray").write_text("notes")
+    (target / "link").symlink_to("stray")
+    assert _put_out(bakery, target) == Assembled(changed=True, kept=("link", "share/flour", "stray"))
+    assert (target / "share/flour").read_text() == "rye"
+    assert not (target / "stray").exists()
+    assert (tmp_path / "aside/share/flour").read_text() == "my own mix"
+    assert (tmp_path / "aside/stray").read_text() == "notes"
+
+
 def test_an_output_folder_with_other_peoples_files_is_refused(bakery: Bakery, tmp_path: Path) -> None:
-    artifacts, entries = _artifacts(bakery)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds files that kata-toolkit did not make"):
-        assemble(bakery.store, tmp_path / "home", MANIFEST, artifacts, entries)  # type: ignore[arg-type]
+        _put_out(bakery, tmp_path / "home")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is not a folder"):
-        assemble(bakery.store, tmp_path / "file", MANIFEST, artifacts, entries)  # type: ignore[arg-type]
+        _put_out(bakery, tmp_path / "file")
     assert (tmp_path / "home" / "thesis.txt").read_text() == "precious"
 
 
 def test_bytes_that_rot_behind_a_faithful_stat_are_found_when_copied(bakery: Bakery, tmp_path: Path) -> None:
     """A disk can change bytes without touching inode or times: the digest is taken while they are copied."""
     artifacts, entries = _artifacts(bakery)
-    entry = entries["flour"]
-    path = entry.path("flour")  # type: ignore[attr-defined]
-    _damage(path, b"rot")
+    entry: Entry = entries["flour"]  # type: ignore[assignment]
+    _damage(entry.path("flour"), b"rot")
     with pytest.raises(DamagedError):
-        assemble(bakery.store, tmp_path / "out", MANIFEST, artifacts, entries)  # type: ignore[arg-type]
+        assemble(bakery.store, tmp_path / "out", MANIFEST, artifacts, entries, tmp_path / "a")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
-    assert bakery.store.get("flour", entry.id) is None  # type: ignore[attr-defined]
+    assert bakery.store.get("flour", entry.id) is None
+
+
+def test_damage_is_found_by_digesting_everything_and_told_as_the_reason(bakery: Bakery) -> None:
+    ids = bakery.build()
+    entry = bakery.store.get("flour", ids["flour"])
+    assert entry
+    _damage(entry.path("flour"), b"rot")
+    assert [bakery.store.check(e) for e in bakery.store.entries()] == [[], ["flour"]]
+    bakery.build()
+    assert bakery.reasons() == {"flour": "its bytes are no longer in the store"}
 
 
 def _build_slowly(cache: Path) -> None:

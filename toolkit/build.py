@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import InputError, InternalError, ToolError
-from .events import Emit
+from .events import Emit, Note
 from .pipeline.engine import Engine
 from .pipeline.files import write_atomically
 from .pipeline.inputs import BuildInputs
@@ -70,20 +70,23 @@ def build_spec(
             entries = engine.build(only or outputs_of(spec))
             chosen = list(artifacts(spec, _release(entries), entries))
             try:
-                changed = assemble(store, target, manifest(spec, chosen, entries, store), chosen, entries)
+                data = manifest(spec, chosen, entries, store)
+                made = assemble(store, target, data, chosen, entries, report / "replaced")
             except DamagedError as damage:
                 log.write(f"{damage}\n")
                 continue
             break
         else:
             raise ToolError(f"the store in {store.cache} keeps damaging what is put there", hint="check that disk")
+    for name in made.kept:
+        emit(Note("output", f"{name} was edited or added since the last build: moved to {report / 'replaced'}"))
     if engine.seconds:
         write_atomically(report / "timings.json", json.dumps(engine.seconds, indent=2).encode())
     return BuildResult(
         spec.name,
         target,
         report,
-        changed,
+        made.changed,
         tuple(_built(target, a.path, entries[a.stage].files[a.source].sha256) for a in chosen),
         {stage.name: entries[stage.name].id for stage in stages if stage.name in entries},
         engine.seconds,

@@ -52,6 +52,7 @@ def main() -> None:
     """Run the command line and exit with its status (see the table in the README)."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
+    _open_missing_streams()
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -59,6 +60,13 @@ def main() -> None:
         # The reader has seen enough; python must not complain about it while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
+
+
+def _open_missing_streams() -> None:
+    """A caller may have closed stdout or stderr; what we print then goes nowhere, and is no reason to fail."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 -- for as long as we live
 
 
 _signals: list[int] = []

@@ -43,7 +43,7 @@ def build(
             elif not quiet:
                 print_summary(result)
             if verify:
-                _prove(result.target, as_json=json)
+                _prove(result.target, as_json=json, quiet=quiet)
         except KataToolkitError as error:
             if not keep_going or len(loaded) == 1:
                 raise
@@ -53,13 +53,17 @@ def build(
         raise type(worst).many(problem for error in failed for problem in error.problems)
 
 
-def _prove(target: Path, *, as_json: bool) -> None:
+def _prove(target: Path, *, as_json: bool, quiet: bool) -> None:
+    """Boot and prove the set. Raises CheckError or ToolError when it is not proved."""
+    from ..errors import CheckError, ToolError
     from .verify import print_proof, proof_of
 
-    report = proof_of(target, live=not as_json)
+    report = proof_of(target, live=not as_json and not quiet)
     if as_json:
         typer.echo(json_module.dumps({"event": "proof", **report.as_json()}))
-    else:
+    elif not quiet:
         print_proof(report)
     if not report.ok:
-        raise typer.Exit(report.exit_code)
+        failed = ", ".join(name for name, verdict in report.verdicts.items() if verdict.status == "fail")
+        kind = ToolError if report.exit_code == ToolError.exit_code else CheckError
+        raise kind(f"{target} was built, but not proved: {failed}", hint=f"kata-toolkit verify {target}")

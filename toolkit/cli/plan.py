@@ -16,8 +16,8 @@ def plan(
 ) -> None:
     """Show the stages, which are cached and why not, and the exact commands. Builds nothing."""
     from ..pipeline.inputs import BuildInputs
+    from ..pipeline.plan import legend, shell_line
     from ..pipeline.plan import plan as make_plan
-    from ..pipeline.plan import shell_line
     from ..pipeline.store import Store, cache_folder
     from ..recipe import stages_of
     from ..spec.load import load_spec
@@ -39,3 +39,5 @@ def plan(
             typer.echo(f"    because: {reason}")
         for command in step.commands if verbose or not step.cached else ():
             typer.echo(f"    $ {shell_line(command)}")
+    for place, meaning in legend(step for step in steps if verbose or not step.cached):
+        typer.echo(f"{place:<15} {meaning}")

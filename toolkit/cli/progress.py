@@ -71,6 +71,8 @@ def describe(event: Event) -> str:
 
 def amount(event: Progress) -> str:
     """``1234/2890 objects  mm/page_alloc.o``; bytes in MiB."""
+    if not event.unit:
+        return event.what
     if event.unit == "bytes":
         total = f"/{event.total / 2**20:.1f}" if event.total else ""
         count = f"{event.done / 2**20:.1f}{total} MiB"

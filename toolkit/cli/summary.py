@@ -25,10 +25,10 @@ def print_summary(result: BuildResult) -> None:
         _print_tables(result, artefacts, stages)
     else:
         for row in artefacts:
-            typer.echo("{:<72} {:>10} {:>10}  {}".format(*row))
+            typer.echo("{:<78} {:>10} {:>10}  {}".format(*row))
         for stage in stages:
             typer.echo("{:<15} {}  {:>8}".format(*stage))
-    typer.echo(f"{result.target}: written; log and timings in {result.report}")
+    typer.echo(f"{result.target}: written" + (f"; log and timings in {result.report}" if result.seconds else ""))
 
 
 def _time(seconds: float | None) -> str:

@@ -107,10 +107,10 @@ def _data_segments(stream: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
         offset = end
 
 
-def copy_checked(source: Path, target: Path, digest: str, mode: int) -> bool:
+def copy_checked(source: Path, target: Path, digest: str, mode: int, *, shown: str = "") -> bool:
     """Copy a file, holes kept, and tell whether the bytes copied have the digest expected.
 
-    Raises ToolError when the disk is full or cannot be written.
+    ``shown``: what an error calls the target. Raises ToolError when the disk is full or cannot be written.
     """
     hasher = hashlib.sha256()
     zeros = bytes(CHUNK)
@@ -135,7 +135,9 @@ def copy_checked(source: Path, target: Path, digest: str, mode: int) -> bool:
             writer.truncate(size)
         target.chmod(mode)
     except OSError as error:
-        raise ToolError(f"cannot write {target}: {error.strerror}") from error
+        raise ToolError(
+            f"cannot write {shown or target}: {error.strerror}", hint="make room, or choose another disk"
+        ) from error
     return hasher.hexdigest() == digest
 
 

@@ -34,10 +34,18 @@ def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry]
         "guests": [
             {"hypervisor": h.name, "boot": h.boot, **asdict(guest_settings(spec, h.name))} for h in spec.hypervisors
         ],
+        "sources": _sources(store, entries),
         "budgets": {name: limit for name, limit in asdict(spec.budgets).items() if limit is not None},
         "stages": {name: {"id": e.id, "tools": _tools(store, e)} for name, e in sorted(entries.items())},
     }
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _sources(store: Store, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """What was fetched, exactly: package, version and sha256, or url and sha256; enough to pin it in the spec."""
+    entry = entries.get("sources")
+    recipe = store.recipe(entry.stage, entry.id) if entry else None
+    return dict(recipe["options"]) if recipe else {}
 
 
 def _tools(store: Store, entry: Entry) -> dict[str, str]:

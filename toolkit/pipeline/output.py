@@ -11,12 +11,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ToolError
-from .files import Stamp, copy_checked, read_json, write_atomically
+from .files import Stamp, copy_checked, read_json, sha256_of, write_atomically
 from .layout import Artifact
 from .store import DamagedError, Entry, Store
 
@@ -25,17 +25,31 @@ _AT_FDCWD = -100
 MANIFEST = "manifest.json"
 
 
-def assemble(
-    store: Store, target: Path, manifest: bytes, artifacts: list[Artifact], entries: Mapping[str, Entry]
-) -> bool:
-    """Bring ``target`` to the state the manifest describes; False when it already was.
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """Whether the output had to be written, and which files of somebody else's were put aside (into ``aside``)."""
 
-    Raises DamagedError (the entry is dropped; build again), InputError when ``target`` is not ours to replace,
-    ToolError when the disk does not play along.
+    changed: bool
+    kept: tuple[str, ...] = ()
+
+
+def assemble(
+    store: Store,
+    target: Path,
+    manifest: bytes,
+    artifacts: list[Artifact],
+    entries: Mapping[str, Entry],
+    aside: Path,
+) -> Assembled:
+    """Bring ``target`` to the state the manifest describes.
+
+    Files in it that were edited or added since it was built are moved to ``aside``. Raises DamagedError (the entry is
+    dropped; build again), InputError when ``target`` is not ours to replace, ToolError when the disk does not play
+    along.
     """
     record = store.cache / "outputs" / f"{_key(target)}.json"
     if _unchanged(target, manifest, read_json(record, {})):
-        return False
+        return Assembled(changed=False)
     _refuse_foreign(target)
     staging = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
@@ -47,6 +61,7 @@ def assemble(
         for path in [staging, *staging.rglob("*")]:
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         _exchange(staging, target)
+        kept = _put_aside(staging, aside) if staging.exists() else ()
         stamps = {a.path: asdict(Stamp.of(target / a.path)) for a in artifacts}
         write_atomically(record, json.dumps({"stamps": stamps}, sort_keys=True).encode())
     except OSError as error:
@@ -55,7 +70,22 @@ def assemble(
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return True
+    return Assembled(changed=True, kept=kept)
+
+
+def _put_aside(old: Path, aside: Path) -> tuple[str, ...]:
+    """Move what a person edited in or added to the former output to another folder; their paths. Raises OSError."""
+    built = {a["path"]: a["sha256"] for a in read_json(old / MANIFEST, {})["artifacts"]}
+    kept = []
+    for path in sorted(p for p in old.rglob("*") if not p.is_dir() or p.is_symlink()):
+        name = str(path.relative_to(old))
+        if name == MANIFEST or (path.is_file() and not path.is_symlink() and sha256_of(path) == built.get(name)):
+            continue
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        (aside / name).unlink(missing_ok=True)
+        path.rename(aside / name)
+        kept.append(name)
+    return tuple(kept)
 
 
 def _key(target: Path) -> str:
@@ -94,7 +124,8 @@ def _place(store: Store, staging: Path, artifact: Artifact, entry: Entry) -> Non
     stored = entry.files[artifact.source]
     target = staging / artifact.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not copy_checked(entry.path(artifact.source), target, stored.sha256, 0o755 if stored.executable else 0o644):
+    source, mode = entry.path(artifact.source), 0o755 if stored.executable else 0o644
+    if not copy_checked(source, target, stored.sha256, mode, shown=artifact.path):
         store.drop(entry)
         raise DamagedError(entry.stage, entry.id, artifact.source)
 

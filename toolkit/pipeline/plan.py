@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .inputs import BuildInputs
 from .reasons import reasons
-from .stage import Command, NotBuiltYet, Stage
+from .stage import PLACES, Command, NotBuiltYet, Stage
 from .store import Store
 
 
@@ -42,6 +42,12 @@ def shell_line(command: Command) -> str:
     """A command as a person would type it, its ``@places@`` still open."""
     words = [*(f"{k}={shlex.quote(v)}" for k, v in command.env.items()), *map(shlex.quote, command.argv)]
     return " ".join(words)
+
+
+def legend(steps: Iterable[Step]) -> list[tuple[str, str]]:
+    """The ``@places@`` in the commands of a plan, each with what it stands for."""
+    text = " ".join(shell_line(command) for step in steps for command in step.commands)
+    return [(f"@{name}@", meaning) for name, meaning in PLACES.items() if f"@{name}@" in text]
 
 
 def plan(key: str, stages: Sequence[Stage], store: Store, inputs: BuildInputs) -> tuple[Step, ...]:

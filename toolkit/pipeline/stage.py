@@ -20,6 +20,20 @@ from ..events import Emit, Note, Progress
 ID_LENGTH = 32  # hex digits: 128 bits, plenty against accident, and short enough to read in a log
 
 
+PLACES = {
+    "out": "the stage's output folder, in the store afterwards",
+    "scratch": "a temporary folder, and where the command runs",
+    "resources": "kata-toolkit's own data: agent/, wrapper/, …",
+    "jobs": "the number of jobs",
+    "tree": "the unpacked kernel source, in the cache",
+    "build": "the kernel's build folder, in the cache",
+    "cc": "gcc, behind ccache where it is installed",
+    "busybox": "this machine's static busybox",
+    "protobuf_c": "libprotobuf-c.a, as the compiler finds it",
+}
+"""What the ``@places@`` of commands stand for, for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One process a stage will start. Words may hold ``@name@`` places that `Work.run` fills in.

@@ -91,35 +91,34 @@ class Store:
             for folder in (self._objects, self._temporary, cache / "locks", cache / "scratch"):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ToolError(
-                f"cannot use the cache folder {cache}: {error.strerror}", hint=f"set {CACHE_VARIABLE} to another place"
-            ) from error
+            raise self._unusable(error) from error
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def get(self, stage: str, id_: str) -> Entry | None:
-        """The entry, or None. A damaged one is removed (and so is None)."""
+        """The entry, or None. One that is damaged is removed but for its recipe, and so is None."""
+        entry = self._indexed(stage, id_)
+        if entry and all(self._trusted(entry, name) for name in entry.files):
+            return entry
+        self._discard(self._objects / stage / id_)
+        return None
+
+    def _indexed(self, stage: str, id_: str) -> Entry | None:
+        """The entry as its index describes it, whatever became of its files."""
         folder = self._objects / stage / id_
         index = read_json(folder / "index.json", {})
         if "files" not in index:
-            if folder.exists():
-                self._remove(folder)
             return None
-        files = {name: _stored_file(facts) for name, facts in index["files"].items()}
-        entry = Entry(stage, id_, folder, files)
-        if not all(self._trusted(entry, name) for name in files):
-            self._remove(folder)
-            return None
-        return entry
+        return Entry(stage, id_, folder, {name: _stored_file(facts) for name, facts in index["files"].items()})
 
     def recipe(self, stage: str, id_: str) -> dict[str, Any] | None:
         """The recipe (as JSON) that made an entry, or None when there is none."""
         return read_json(self._objects / stage / id_ / "recipe.json", {}) or None
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, by stage and id; damaged ones are left out."""
+        """All entries, by stage and id, as their indices describe them; their files may be damaged."""
         for folder in sorted(self._objects.glob("*/*")):
-            entry = self.get(folder.parent.name, folder.name)
+            entry = self._indexed(folder.parent.name, folder.name)
             if entry:
                 yield entry
 
@@ -198,8 +197,17 @@ class Store:
         return entry
 
     def drop(self, entry: Entry) -> None:
-        """Remove an entry."""
-        self._remove(entry.folder)
+        """Remove an entry that is damaged; its recipe stays, to tell why the next build makes it again."""
+        self._discard(entry.folder)
+
+    def _discard(self, folder: Path) -> None:
+        if not (folder / "index.json").exists() and not (folder / "tree").exists():
+            return  # nothing, or a recipe that was left before
+        recipe = read_json(folder / "recipe.json", {})
+        self._remove(folder)
+        if recipe:
+            with contextlib.suppress(OSError):
+                write_atomically(folder / "recipe.json", json.dumps(recipe, sort_keys=True, indent=1).encode())
 
     def sweep(self) -> None:
         """Remove what killed builds left under way."""
@@ -223,9 +231,19 @@ class Store:
 
     @contextmanager
     def _use_lock(self, how: int) -> Iterator[None]:
-        with (self.cache / "in-use").open("a") as stream:
+        try:
+            stream = (self.cache / "in-use").open("a")
+        except OSError as error:
+            raise self._unusable(error) from error
+        with stream:
             fcntl.flock(stream, how)
             yield
+
+    def _unusable(self, error: OSError) -> ToolError:
+        return ToolError(
+            f"cannot use the cache folder {self.cache}: {error.strerror}",
+            hint=f"set {CACHE_VARIABLE} to another place",
+        )
 
     def collect(self, *, scratch: bool) -> int:
         """Remove every entry that no spec's last build used (and scratch trees). Returns the bytes freed."""
@@ -235,7 +253,7 @@ class Store:
             doomed = [entry for entry in self.entries() if (entry.stage, entry.id) not in used]
             freed = sum(entry.size for entry in doomed)
             for entry in doomed:
-                self.drop(entry)
+                self._remove(entry.folder)
             for path in (self.cache / "scratch").iterdir() if scratch else ():
                 freed += path.lstat().st_size + sum(p.lstat().st_size for p in path.rglob("*"))
                 self._remove(path)

@@ -57,7 +57,7 @@ class KernelConfigStage(Stage):
                 )
             ],
             options={"profile": self.profile, "arch": self.arch, "symbols": asked["symbols"]},
-            files={"reasons": asked["reasons"]},
+            files={"kernel-configs (the wording of a why)": asked["reasons"]},
             inputs={"kernel_source/source.json": inputs.digest("kernel_source", "source.json")},
             tools={**kbuild.toolchain(inputs), **tools},
             modules=self.module_digests(),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import kernel_tree
+from ..errors import InputError
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..spec.model import DebianKernel, KernelSource, TarballKernel, TreeKernel
 
@@ -24,8 +25,11 @@ class KernelOrigin:
     def archive(self, inputs: Inputs) -> tuple[Path, str] | None:
         """The archive and its sha256, or None for a tree. Raises NotBuiltYet, InputError when it is missing."""
         if isinstance(self.source, TarballKernel) and self.source.archive.path:
-            path = self.source.archive.path
-            return path, inputs.file_digest(path)
+            path, wanted = self.source.archive.path, self.source.archive.sha256
+            digest = inputs.file_digest(path)
+            if wanted not in (None, digest):
+                raise InputError(f"{path} has the sha256 {digest}, not {wanted} as kernel.source.sha256 says")
+            return path, digest
         if isinstance(self.source, DebianKernel | TarballKernel):
             return inputs.path("sources", "kernel"), inputs.digest("sources", "kernel")
         return None
