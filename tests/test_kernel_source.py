@@ -146,6 +146,13 @@ def test_what_is_no_archive_is_refused(bench: Bench, tmp_path: Path, content: by
         source_of(bench, tmp_path / "x")
 
 
+def test_a_wrong_digest_is_refused(bench: Bench, tmp_path: Path) -> None:
+    archive = tarball(tmp_path / "k.tar.gz", tree_members("x"), "w:gz")
+    source = TarballKernel(Artifact(path=archive, sha256="a" * 64))
+    with pytest.raises(InputError, match=f"has the sha256 [0-9a-f]{{64}}, not {'a' * 64} as kernel.source.sha256 says"):
+        bench.build(kernel_stages(source), "kernel_source")
+
+
 def test_a_missing_archive_is_refused(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file or directory"):
         source_of(bench, tmp_path / "gone.tar")
