@@ -16,13 +16,14 @@
 #include "child.h"
 #include "files_limit.h"
 #include "log.h"
+#include "spawn.h"
 #include "util.h"
 
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER 0x5441
 #endif
 
-enum { IDLE_PAUSE_MS = 100, BUFFER_BYTES = 4096 };
+enum { IDLE_PAUSE_MS = 100, CLOSED_PAUSES = 12, BUFFER_BYTES = 4096 };
 
 static void pause_briefly(void)
 {
@@ -78,6 +79,9 @@ static _Noreturn void run_shell(int terminal)
     _exit(127);
 }
 
+/* A port carries no window size, and programs on a terminal without one guess badly: what a VT100 had. */
+static const struct winsize usual_window = {.ws_row = 24, .ws_col = 80};
+
 /* Starts a shell. Returns the host's end of its terminal, or -1. */
 static int open_shell(pid_t *pid)
 {
@@ -86,6 +90,8 @@ static int open_shell(pid_t *pid)
     int slave = -1;
     if (master >= 0 && ioctl(master, TIOCSPTLCK, &unlock) == 0)
         slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (slave >= 0)
+        ioctl(slave, TIOCSWINSZ, &usual_window);
     *pid = slave >= 0 ? fork() : -1;
     if (*pid == 0)
         run_shell(slave);
@@ -100,57 +106,102 @@ static int open_shell(pid_t *pid)
     return master;
 }
 
-/* One shell, from start to end. Ends early when the host goes. */
-static void serve_once(int port)
+/* One shell, from start to end. Ends early when the host goes. Returns whether the shell ended by itself. */
+static bool serve_once(int port)
 {
     pid_t pid;
     int terminal = open_shell(&pid);
+    bool ended = false;
     if (terminal < 0)
-        return;
-    struct pollfd ends[2] = {{.fd = port, .events = POLLIN}, {.fd = terminal, .events = POLLIN}};
+        return false;
+    /* A job left in the background keeps the terminal open, so the shell itself is watched too. */
+    int shell = spawn_descriptor(pid);
+    struct pollfd ends[3]
+        = {{.fd = port, .events = POLLIN}, {.fd = terminal, .events = POLLIN}, {.fd = shell, .events = POLLIN}};
     for (;;) {
-        if (poll(ends, 2, -1) < 0 && errno != EINTR)
+        if (poll(ends, 3, -1) < 0) {
+            if (errno == EINTR)
+                continue;
             break;
-        if (ends[1].revents && !carry(terminal, port))
+        }
+        ended = ends[1].revents ? !carry(terminal, port) : ends[2].revents != 0;
+        if (ended)
             break;
         if (ends[0].revents && !carry(port, terminal))
             break;
     }
+    /* The terminal passes on what was written to it in its own time. */
+    while (ended && poll(&ends[1], 1, IDLE_PAUSE_MS) == 1 && carry(terminal, port)) {
+    }
     close(terminal); /* hangs the shell up */
+    if (shell >= 0)
+        close(shell);
     kill(pid, SIGHUP);
     waitpid(pid, NULL, 0);
+    return ended;
 }
 
+/* A host that only reads counts too: the first prompt comes without a key pressed. */
 static void wait_for_host(int port)
 {
-    struct pollfd wait = {.fd = port, .events = POLLIN};
+    struct pollfd wait = {.fd = port, .events = POLLIN | POLLOUT};
     while (poll(&wait, 1, -1) <= 0 || wait.revents & POLLHUP)
         pause_briefly(); /* a serial port without a host is always ready to say so */
 }
 
 /* What a host typed last before it left is not for the next one's shell. Only once and at once: while the port still
- * counts as without a host, the next one's first bytes may be there already. */
-static void drop_last_words(int port)
+ * counts as without a host, the next one's first bytes may be there already. Returns whether the host has left. */
+static bool drop_last_words(int port)
 {
     char stale[BUFFER_BYTES];
     struct pollfd state = {.fd = port};
-    if (poll(&state, 1, 0) == 1 && state.revents & POLLHUP)
-        while (read(port, stale, sizeof stale) > 0) {
-        }
+    if (poll(&state, 1, 0) != 1 || !(state.revents & POLLHUP))
+        return false;
+    while (read(port, stale, sizeof stale) > 0) {
+    }
+    return true;
 }
 
-static void start(int port, bool serial)
+static int open_port(const char *path)
+{
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        log_line(LOG_ERROR, "debug console: %s: %m", path);
+    return fd;
+}
+
+/* A closed port is the only way to tell the host that its shell has ended: the VMM sees it. The first pause lets the
+ * last output go before, which travels in another queue than the news of the close. The port stays closed for more
+ * than a second, as QEMU reports only the latest change of a second. */
+static int hang_up(int port, const char *path)
+{
+    pause_briefly();
+    close(port);
+    for (int i = 0; i < CLOSED_PAUSES; i++)
+        pause_briefly();
+    return open_port(path);
+}
+
+static _Noreturn void serve_serial(int port, const char *path)
+{
+    while (port >= 0) {
+        wait_for_host(port);
+        bool ended = serve_once(port);
+        if (!drop_last_words(port) && ended)
+            port = hang_up(port, path);
+    }
+    _exit(1);
+}
+
+/* `path`: of the serial port, to open it again; NULL for a socket, which is one shell. */
+static void start(int port, const char *path)
 {
     pid_t pid = fork();
     if (pid == 0) {
         child_begin(port);
-        do {
-            if (serial)
-                wait_for_host(port);
-            serve_once(port);
-            if (serial)
-                drop_last_words(port);
-        } while (serial);
+        if (path)
+            serve_serial(port, path);
+        serve_once(port);
         _exit(0);
     }
     if (pid < 0)
@@ -160,16 +211,14 @@ static void start(int port, bool serial)
 
 void console_start_socket(int fd)
 {
-    start(fd, false);
+    start(fd, NULL);
 }
 
 bool console_start_serial(const char *path)
 {
-    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) {
-        log_line(LOG_ERROR, "debug console: %s: %m", path);
+    int fd = open_port(path);
+    if (fd < 0)
         return false;
-    }
-    start(fd, true);
+    start(fd, path);
     return true;
 }

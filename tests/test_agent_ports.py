@@ -126,8 +126,10 @@ def test_the_pipe_size_is_taken(guest: Machine) -> None:
 def test_the_debug_console_is_a_shell_again_and_again(guest: Machine) -> None:
     for number in range(3):
         end = guest.connect("console")
-        end.sendall(b"tty; stty -echo; echo sum $((40 + %d))\n" % number)
+        read_until(end, b"# ")  # without a key pressed
+        end.sendall(b"tty; stty size; stty -echo; echo sum $((40 + %d))\n" % number)
         output = read_until(end, b"sum %d" % (40 + number))
+        assert b"\r\n24 80\r\n" in output
         assert b"/dev/pts/" in output
         end.sendall(b"exit\n")
         end.close()

@@ -22,6 +22,7 @@ SHARE_TAG = "kataShared"
 
 CONSOLE_ID = "console0"  # device ids, as QMP's VSERPORT_CHANGE reports them
 AGENT_ID = "agent0"
+DEBUG_ID = "debug0"
 
 # default_bridges = 1: where the runtime hot-plugs block devices and network cards.
 _BRIDGE = (
@@ -132,7 +133,7 @@ def _console(sockets: Sockets) -> list[str]:
     if sockets.debug_console is not None:
         words += [
             "-chardev", f"socket,id=chardebug0,fd={sockets.debug_console}",
-            "-device", f"virtserialport,chardev=chardebug0,id=debug0,name={CONSOLE_PORT}",
+            "-device", f"virtserialport,chardev=chardebug0,id={DEBUG_ID},name={CONSOLE_PORT}",
         ]  # fmt: skip
     return words
 

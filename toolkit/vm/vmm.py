@@ -62,6 +62,7 @@ class Vmm:
 
         Raises ToolError when QEMU is missing, InputError when the image cannot be read.
         """
+        self.machine = machine
         self.console = Console(sink)
         self.signs = Signs()
         self._stderr = bytearray()
@@ -88,6 +89,7 @@ class Vmm:
         self._monitor, self._console = ours["monitor"], ours["console"]
         self.agent_socket = ours.get("agent")
         self.debug_socket = ours.get("debug")
+        self._debug_opened = False
         self._thread = threading.Thread(target=self._pump, name="vmm", daemon=True)
         self._thread.start()
 
@@ -170,6 +172,8 @@ class Vmm:
         now = time.monotonic() - self.started
         data = message.get("data", {})
         match message.get("event"):
+            case "VSERPORT_CHANGE" if data.get("id") == qemu.DEBUG_ID:
+                self._debug_port_changed()
             case "VSERPORT_CHANGE" if data.get("open"):
                 if data.get("id") == qemu.CONSOLE_ID and self.signs.console_opened is None:
                     self.signs.console_opened = now
@@ -177,6 +181,17 @@ class Vmm:
                     self.signs.agent_opened = now
             case "SHUTDOWN":
                 self.signs.shutdown = str(data.get("reason"))
+
+    def _debug_port_changed(self) -> None:
+        """The agent opens the port once, and closes it when a shell has ended.
+
+        QEMU may tell of a close and the opening after it as one more opening, and never closes its end of the socket.
+        What the shell wrote can still be read.
+        """
+        if self._debug_opened and self.debug_socket is not None:
+            with contextlib.suppress(OSError):
+                self.debug_socket.shutdown(socket.SHUT_RD)
+        self._debug_opened = True
 
 
 def _pairs(**wanted: bool) -> tuple[dict[str, socket.socket], dict[str, socket.socket]]:
