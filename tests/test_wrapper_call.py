@@ -185,7 +185,17 @@ def test_a_set_for_rust_alone_runs_kata_ctl_which_has_no_config_option(install: 
     it = install(configs=(RUST,))
     it.put(it.prefix / "bin/kata-runtime", it.go)
     ctl = it.put(it.prefix / "bin/kata-ctl", it.rust)
-    assert it.call("check", "all").argv == words(ctl, "check", "all")
+    call = it.call("check", "all")
+    assert call.argv == words(ctl, "check", "all")
+    config = it.prefix / "share/defaults/kata-containers/runtime-rs/configuration-qemu-runtime-rs.toml"
+    assert call.stderr == f"toy: {ctl} cannot be told a configuration: it does not use {config}\n"
+
+
+def test_an_unknown_name_taken_as_rust_is_told_of_too_but_not_a_shim(install: Install, tmp_path: Path) -> None:
+    it = install()
+    mine = it.put(tmp_path / "mine", it.rust)
+    assert f"{mine} cannot be told a configuration" in it.call("x", KATA_RUNTIME=str(mine)).stderr
+    assert it.call("x", "start", executable=it.shim, KATA_RUNTIME=str(mine)).stderr == ""
 
 
 def test_the_name_it_is_called_by_decides_the_role(install: Install, tmp_path: Path) -> None:

@@ -193,6 +193,21 @@ def test_verify_finds_a_change_that_the_size_hides(install: Install, kind: str, 
     assert sha256(changed) in bad[0]
 
 
+def test_verify_before_a_command_checks_and_then_runs_it(install: Install) -> None:
+    it = install()
+    runtime = it.put(it.prefix / "bin/kata-runtime", it.go)
+    call = it.call("--verify", "env", "--json")
+    config = it.prefix / GO_CONFIG
+    assert call.argv == [os.fsencode(word) for word in (runtime, "--config", config, "env", "--json")]
+    assert (call.status, call.stdout) == (0, "")
+    assert call.stderr.count("ok  ") == len(BUILT) + 2
+    kind, path, content = BUILT[0]
+    (it.prefix / path).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    call = it.call("--verify", "env")
+    assert (call.status, call.record, call.stdout) == (1, None, "")
+    assert f"DIFFERS  {kind}" in call.stderr
+
+
 def test_verify_finds_what_is_gone(install: Install) -> None:
     it = install()
     assert it.call("--verify").status == 0

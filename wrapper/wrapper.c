@@ -2,6 +2,7 @@
  *
  * Called as NAME it is the runtime's command line; called as containerd-shim-*, the shim. Nothing of what the caller
  * gave is changed; `--config FILE` is put before the arguments when the Go runtime's command line has none.
+ * `--artifacts` alone lists the set, `--verify` in front checks its files' digests before anything is started.
  * A shim learns its configuration from the container manager (ConfigPath), so nothing is added there, except that
  * Go shims before Kata 4.0 fall back to KATA_CONF_FILE (later ones refuse any file but their own defaults, and Rust
  * shims let it override ConfigPath).
@@ -126,6 +127,20 @@ static int become(const struct runtime *runtime, int argc, char **argv, char *co
     return cannot_execute(runtime->path);
 }
 
+/* The Rust command line reads its own default configuration, and no option or variable changes that. */
+static void say_not_configured(const char *path, const char *config)
+{
+    struct text err = {.fd = STDERR_FILENO};
+
+    put(&err, the_set.name);
+    put(&err, ": ");
+    put(&err, path);
+    put(&err, " cannot be told a configuration: it does not use ");
+    put(&err, config);
+    put(&err, "\n");
+    flush(&err);
+}
+
 static int run_command(int argc, char **argv)
 {
     static struct runtime runtime;
@@ -140,7 +155,10 @@ static int run_command(int argc, char **argv)
         status = check_sizes();
     if (status)
         return status;
-    return become(&runtime, argc, argv, ours && !strcmp(runtime.dialect, "go") ? config : NULL);
+    bool go = !strcmp(runtime.dialect, "go");
+    if (ours && !go)
+        say_not_configured(runtime.path, config);
+    return become(&runtime, argc, argv, ours && go ? config : NULL);
 }
 
 static int run_shim(int argc, char **argv)
@@ -165,7 +183,10 @@ int main(int argc, char **argv)
         return run_shim(argc, argv);
     if (argc == 2 && !strcmp(argv[1], "--artifacts"))
         return print_artifacts();
-    if (argc == 2 && !strcmp(argv[1], "--verify"))
-        return verify_artifacts();
+    if (argc > 1 && !strcmp(argv[1], "--verify")) {
+        /* What follows has stdout to itself. */
+        int status = verify_artifacts(argc == 2 ? STDOUT_FILENO : STDERR_FILENO);
+        return status || argc == 2 ? status : run_command(argc - 1, argv + 1);
+    }
     return run_command(argc, argv);
 }

@@ -83,7 +83,8 @@ int find_runtime(enum role role, struct runtime *found);
 int check_sizes(void);
 int check_config(const char *dialect, char *path);
 int print_artifacts(void);
-int verify_artifacts(void);
+/* Reports every file to the descriptor `fd`. */
+int verify_artifacts(int fd);
 
 /* sha256.c: the digest of an open file as 64 hex digits; false when it cannot be read (errno). */
 bool sha256_of(int fd, char hex[65]);
