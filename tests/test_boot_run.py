@@ -52,6 +52,24 @@ def test_words_after_run_belong_to_the_command(tool: Path, built_set: Path) -> N
     assert (done.stdout, done.returncode) == (b"--json --help --run  a  b\n", 0)
 
 
+def test_dashes_after_run_are_dropped_once(tool: Path, built_set: Path) -> None:
+    done = boot(tool, built_set, "--accel=tcg", "--run", "--", "/bin/echo", "--", "-q")
+    assert (done.stdout, done.returncode) == (b"-- -q\n", 0)
+
+
+def test_no_note_of_ours_is_in_a_stderr_that_goes_to_a_file(tool: Path, built_set: Path) -> None:
+    done = boot(tool, built_set, "--run", "/bin/sh", "-c", "echo err >&2")
+    assert done.stderr == b"err\n"
+
+
+def test_a_guest_that_fails_is_told_from_a_command_that_does(tool: Path, built_set: Path, tmp_path: Path) -> None:
+    panics = altered_set(built_set, tmp_path, kernel_params=["init=/nope"])
+    for words in ((panics,), (built_set, "--timeout", "0.2")):
+        assert boot(tool, *words, "--accel=tcg").returncode == 1
+        assert boot(tool, *words, "--accel=tcg", "--run", "true").returncode == 125
+        assert boot(tool, *words, "--accel=tcg", "--json", "--run", "true").returncode == 125
+
+
 def test_a_megabyte_goes_through_a_pipe_whole(tool: Path, built_set: Path) -> None:
     data = os.urandom(1 << 20)
     done = boot(tool, built_set, "--accel=tcg", "--run", "cat", stdin=data)
@@ -167,6 +185,9 @@ def test_an_agent_behind_vsock_is_refused_where_there_is_none(tool: Path, built_
 def test_wrong_arguments_are_the_users_mistake(tool: Path, built_set: Path, tmp_path: Path) -> None:
     for words, message in (
         ((built_set, "--run"), b"--run needs a command"),
+        ((built_set, "--run", "--"), b"--run needs a command"),
+        ((built_set, "--run", ""), b"the name of this one is empty"),
+        ((built_set, "--"), b"--run needs a command"),
         ((built_set, "--rootfs", tmp_path), b"it needs --run"),
         ((built_set, "--rootfs", tmp_path / "no", "--run", "x"), b"does not exist"),
         ((tmp_path / "nowhere",), b"does not exist"),
@@ -184,7 +205,7 @@ def test_a_killed_qemu_ends_the_command_with_an_error(tool: Path, built_set: Pat
     for child in children(process.pid):
         os.kill(child, signal.SIGKILL)
     _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 3
+    assert process.returncode == 125
     assert b"qemu-system-x86_64 was killed by SIGKILL" in stderr
 
 

@@ -58,6 +58,7 @@ def test_a_silent_agent_is_told_from_a_silent_guest(stub: Guest, tmp_path: Path)
     assert type(error) is failures.AgentUnanswered
     assert "4 s went by before its agent answered" in str(error)
     assert "stub init: sleep" in str(error)
+    assert "memory" not in (error.problems[0].hint or "")
     # The firmware finds nothing to start in this boot sector: QEMU runs on, and no kernel ever shows itself.
     (tmp_path / "hang").write_bytes(_halting_kernel())
     silent = explain(replace(stub, kernel=tmp_path / "hang"), "", 2)
@@ -71,6 +72,13 @@ def _halting_kernel() -> bytes:
     base, flags = 0x100000, 1 << 16
     words = [0x1BADB002, flags, -(0x1BADB002 + flags) & 0xFFFFFFFF, base, base, base + 64, base + 64, base + 32]
     return b"".join(word.to_bytes(4, "little") for word in words) + b"\xeb\xfe" + bytes(30)
+
+
+def test_a_silent_guest_with_little_memory_may_lack_it(stub: Guest) -> None:
+    with Vmm(qemu.Machine(stub, f"{CMDLINE} -- sleep", memory_mib=32)) as vmm:
+        vmm.wait(1)
+        error = failures.explain(vmm, accel="tcg", limit_seconds=1, waiting_for="its agent answered")
+    assert "its 32 MiB of memory may be too little" in (error.problems[0].hint or "")
 
 
 def test_qemus_own_failure_carries_its_words(stub: Guest, tmp_path: Path) -> None:

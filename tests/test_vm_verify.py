@@ -42,7 +42,7 @@ def test_a_sound_set_is_proved_and_measured(tool: Path, built_set: Path, root: P
     status = {check["id"]: check["status"] for check in report["checks"]}
     assert set(status) == {check.id for check in CHECKS}
     assert set(status.values()) == {"pass"}, report
-    assert (code, report["ok"]) == (0, True)
+    assert (code, report["ok"], report["proved"]) == (0, True, True)
     for figure in ("boot_minstr", "kernel_minstr", "check_minstr", "output_minstr", "guest_overhead_mib"):
         assert report["measurements"][figure] > 1
 
@@ -110,6 +110,35 @@ def test_an_agent_behind_vsock_is_skipped_never_passed(built_set: Path, tmp_path
     report = only(altered_set(built_set, tmp_path, agent_kind="binary"), "boots", "root-dax", "container-output")
     assert {v.status for v in report.verdicts.values()} == {"skip"}
     assert "reached over vsock only" in report.verdicts["boots"].detail
+
+
+def test_a_partial_set_is_checked_and_not_proved(tool: Path, built_set: Path, tmp_path: Path) -> None:
+    partial = altered_set(built_set, tmp_path, kernel=None, kernel_config=None, partial=True)
+    code, report = verify(tool, partial)
+    status = {check["id"]: check["status"] for check in report["checks"]}
+    assert (code, report["ok"], report["proved"]) == (1, True, False)
+    assert {status[name] for name in ("digests", "layout", "agent-digest")} == {"pass"}
+    assert {status[name] for name in ("boots", "root-dax", "container-output", "power-off")} == {"skip"}
+    code, report = verify(tool, partial, "--allow-skipped")
+    assert (code, report["proved"]) == (0, False)
+
+
+def test_a_failure_is_none_that_may_be_skipped(tool: Path, built_set: Path, tmp_path: Path) -> None:
+    partial = altered_set(built_set, tmp_path, kernel=None, partial=True)
+    (partial / "added").touch()
+    assert verify(tool, partial, "--allow-skipped")[0] == 1
+
+
+@pytest.mark.parametrize("size", [100, 1 << 20, 4 << 20])
+def test_a_truncated_image_is_said_to_end_where_it_ends(built_set: Path, tmp_path: Path, size: int) -> None:
+    cut = altered_set(built_set, tmp_path, without="image")
+    image = json.loads((cut / "manifest.json").read_text())["root"]["image"]
+    with (built_set / image).open("rb") as whole:
+        (cut / image).write_bytes(whole.read(size))
+    verdict = only(cut, "layout").verdicts["layout"]
+    assert verdict.status == "fail"
+    assert f"the image ends at {size}" in verdict.detail
+    assert "-" not in verdict.detail
 
 
 def test_a_budget_that_is_exceeded_fails_with_figure_and_limit(built_set: Path, tmp_path: Path) -> None:

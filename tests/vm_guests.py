@@ -68,13 +68,17 @@ def _newc(name: str, mode: int, data: bytes, device: tuple[int, int]) -> bytes:
 
 
 def altered_set(built: Path, folder: Path, *, without: str = "", agent_kind: str = "", **guest: object) -> Path:
-    """A copy of a built set (its files hard-linked where possible) with another guest configuration."""
+    """A copy of a built set (its files hard-linked where possible) with another guest configuration.
+
+    The values go to the manifest, its root or its guest, wherever that name is.
+    """
     folder.mkdir(exist_ok=True)
     copy = folder / "set"
     shutil.copytree(built, copy, symlinks=True, copy_function=_link_or_copy)
     manifest = json.loads((built / "manifest.json").read_text())
     for key, value in guest.items():
-        (manifest["root"] if key in manifest["root"] else manifest["guests"][0])[key] = value
+        places = (manifest, manifest["root"], manifest["guests"][0])
+        next(place for place in places if key in place)[key] = value
     if agent_kind:
         manifest["root"]["agent"]["kind"] = agent_kind
     if without:

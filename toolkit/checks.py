@@ -60,10 +60,14 @@ class Check(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The verdicts by check id, in the order of the table, and what was measured."""
+    """The verdicts by check id, in the order of the table, and what was measured.
+
+    ``essential``: the checks without which nothing is proved; none: the report is no proof of anything.
+    """
 
     verdicts: dict[str, Verdict]
     measurements: dict[str, Any] = field(default_factory=dict)
+    essential: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -71,11 +75,21 @@ class Report:
         return all(v.status != FAIL for v in self.verdicts.values())
 
     @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The essential checks that said nothing."""
+        return tuple(i for i in self.essential if i not in self.verdicts or self.verdicts[i].status == SKIP)
+
+    @property
+    def proved(self) -> bool:
+        """Nothing failed, and no essential check was skipped."""
+        return self.ok and not self.unchecked
+
+    @property
     def exit_code(self) -> int:
-        """0 when nothing failed, 3 when all that failed are tools, else 1."""
+        """0 when nothing failed and no essential check was skipped, 3 when all that failed are tools, else 1."""
         failed = [v for v in self.verdicts.values() if v.status == FAIL]
         if not failed:
-            return 0
+            return CheckError.exit_code if self.unchecked else 0
         return ToolError.exit_code if all(v.tool_failed for v in failed) else CheckError.exit_code
 
     def as_json(self) -> dict[str, Any]:
@@ -84,4 +98,5 @@ class Report:
             {"id": name, "status": v.status, "detail": v.detail, "remedy": v.remedy}
             for name, v in self.verdicts.items()
         ]
-        return {"ok": self.ok, "checks": checks, "measurements": self.measurements}
+        proved = {"proved": self.proved} if self.essential else {}
+        return {"ok": self.ok, **proved, "checks": checks, "measurements": self.measurements}

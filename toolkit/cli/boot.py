@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 _COMMAND = "kata_toolkit.container_command"
+_EXAMPLE = "for example: --run /bin/sh -c 'echo hello'"
 
 
 class BootCommand(TyperCommand):
@@ -19,7 +20,9 @@ class BootCommand(TyperCommand):
         """Put the container's words aside before ours are parsed."""
         cut = next((i for i, word in enumerate(args) if word in ("--run", "--")), None)
         if cut is not None:
-            ctx.meta[_COMMAND] = args[cut + 1 :]
+            words = args[cut + 1 :]
+            # As other programs that run a command do, `--run -- CMD` is `--run CMD`.
+            ctx.meta[_COMMAND] = words[1:] if args[cut] == "--run" and words[:1] == ["--"] else words
             args = [*args[:cut], "--run"]
         return super().parse_args(ctx, args)
 
@@ -50,7 +53,12 @@ class Channel(enum.StrEnum):
 def boot(
     ctx: typer.Context,
     target: Path = typer.Argument(..., metavar="SPEC|DIR", help="A built set, or the spec it was built from."),
-    run: bool = typer.Option(False, "--run", help="Run CMD… (all that follows) as a container; also after `--`."),
+    run: bool = typer.Option(
+        False,
+        "--run",
+        help="Run CMD… (all that follows) as a container; also after `--`. The exit code is CMD's own; 125: the guest "
+        "failed; 126: CMD cannot be executed; 127: there is no CMD; 128+N: signal N killed it.",
+    ),
     console: bool = typer.Option(False, "--console", help="Show the guest's console (on stderr) as it is written."),
     debug_shell: bool = typer.Option(False, "--debug-shell", help="A shell in the guest (the debug console)."),
     rootfs: Path = typer.Option(None, "--rootfs", metavar="DIR", help="A host folder as the container's root."),
@@ -72,7 +80,9 @@ def boot(
 
     command = ctx.meta.get(_COMMAND, [])
     if run and not command:
-        raise InputError("--run needs a command", hint="for example: --run /bin/sh -c 'echo hello'")
+        raise InputError("--run needs a command", hint=_EXAMPLE)
+    if run and not command[0]:
+        raise InputError("--run needs a command, and the name of this one is empty", hint=_EXAMPLE)
     if debug_shell and (run or json):
         raise InputError("--debug-shell talks to a person: it goes with neither --run nor --json")
     if rootfs and not run:

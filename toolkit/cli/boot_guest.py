@@ -11,12 +11,15 @@ from typing import Any
 
 import typer
 
-from ..errors import InputError, relative
+from ..errors import CheckError, InputError, ToolError, relative
 from ..vm.attached import run_attached
 from ..vm.built_set import MANIFEST, BuiltSet
 from ..vm.oci import Process
 from ..vm.options import Options
-from ..vm.session import PowerOff, Session
+from ..vm.session import CommandNotStarted, PowerOff, Session
+
+GUEST_FAILED = 125
+"""Exit status of ``--run`` when the command has none, for the guest failed; as container engines have it."""
 
 
 @dataclass
@@ -42,9 +45,31 @@ def boot_guest(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Boot, do what was asked, and end the guest; the exit status. Raises InputError, ToolError, CheckError."""
+    """Boot, do what was asked, and end the guest; the exit status. Raises InputError, ToolError, CheckError.
+
+    With a command, an error of the guest or of QEMU has the exit code GUEST_FAILED: 1 and 3 may be the command's own.
+    """
     built = find_set(target)
-    note = Notes(silent=as_json or quiet)
+    # With --run, stderr is the command's: a file or a pipe there gets nothing else.
+    note = Notes(silent=as_json or quiet or (bool(command) and not sys.stderr.isatty()))
+    try:
+        return _boot(built, options, command, note, console=console, debug_shell=debug_shell, as_json=as_json)
+    except (CheckError, ToolError) as error:
+        if command and not isinstance(error, CommandNotStarted):
+            error.exit_code = GUEST_FAILED
+        raise
+
+
+def _boot(
+    built: BuiltSet,
+    options: Options,
+    command: list[str],
+    note: Notes,
+    *,
+    console: bool,
+    debug_shell: bool,
+    as_json: bool,
+) -> int:
     with Session.boot(built.bootable(), options, note=note, sink=_to_stderr if console else None) as session:
         if debug_shell:
             return _shell(session)

@@ -63,7 +63,7 @@ def _prove(target: Path, *, as_json: bool, quiet: bool) -> None:
         typer.echo(json_module.dumps({"event": "proof", **report.as_json()}))
     elif not quiet:
         print_proof(report)
-    if not report.ok:
+    if report.exit_code:  # a proof that could not be made here is none
         failed = ", ".join(name for name, verdict in report.verdicts.items() if verdict.status == "fail")
         kind = ToolError if report.exit_code == ToolError.exit_code else CheckError
         raise kind(f"{target} was built, but not proved: {failed}", hint=f"kata-toolkit verify {target}")

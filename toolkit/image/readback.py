@@ -34,6 +34,8 @@ def image_problems(path: Path, layout: Layout, tree: Tree | None, agent: AgentFi
     """What is wrong with an image, one sentence each. Without a tree only the frame and the agent are looked at."""
     with _opened(path) as fd:
         yield from _frame_problems(fd, layout)
+        if layout.filesystem_size <= 0:
+            return  # too short to hold a file system, which has been said
         try:
             reader = Ext4Reader(fd, layout.start, layout.filesystem_size)
             yield from _filesystem_problems(reader, layout)
@@ -63,13 +65,18 @@ def _frame_problems(fd: int, layout: Layout) -> Iterator[str]:
     size = os.fstat(fd).st_size
     if size != layout.size:
         yield f"it is {size} bytes long, not {layout.size}"
-    for offset, wanted in layout.tables:
+    if layout.filesystem_size <= 0:
+        yield f"the image ends at {size}, before its file system begins at {layout.start}"
+    for offset, wanted in layout.tables if layout.filesystem_size > 0 else ():
         try:
             found = mbr.partitions_of(os.pread(fd, mbr.SIZE, offset))
         except ValueError as error:
             yield f"the partition table at {offset} is wrong: {error}"
             continue
-        if found != (wanted,):
+        beyond = [p for p in found if offset + p.start + p.size > size]
+        if beyond:
+            yield f"the partition table at {offset} names {_partitions(found)}, but the image ends at {size}"
+        elif found != (wanted,):
             yield f"the partition table at {offset} names {_partitions(found)}, not {_partitions((wanted,))}"
     block = os.pread(fd, dax.SIZE, dax.OFFSET)
     if layout.dax:

@@ -32,13 +32,13 @@ def _budget(name: str, unit: str, figure: Callable[[Evidence], float]) -> Callab
 
 
 def _image_mib(evidence: Evidence) -> float:
-    image = evidence.configuration().image
+    image = evidence.built.image
     if image is None:
         raise Skipped("the set has no image")
     try:
-        return image.stat().st_blocks * 512 / _MIB
+        return image.path.stat().st_blocks * 512 / _MIB
     except OSError as error:
-        raise CheckError(f"{image.name}: {error.strerror}") from error
+        raise CheckError(f"{image.path.name}: {error.strerror}") from error
 
 
 def _vmlinux_mib(evidence: Evidence) -> float:

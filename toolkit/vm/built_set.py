@@ -39,6 +39,16 @@ class GuestAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class RootImage:
+    """The image of a set, which a partial set may have without anything that boots it."""
+
+    path: Path
+    rootfs_type: str
+    dax: bool
+    agent: GuestAgent | None
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """What boots: absolute paths on this host, and the sizes the runtime configuration asks for."""
 
@@ -92,6 +102,7 @@ class BuiltSet:
     arch: str
     partial: bool
     files: tuple[BuiltFile, ...]
+    image: RootImage | None
     guest: Guest | None
     limits: Limits
     manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
@@ -116,6 +127,7 @@ class BuiltSet:
             arch=reader.get(manifest, "arch", str),
             partial=reader.get(manifest, "partial", bool, default=False),
             files=tuple(_files(reader, folder)),
+            image=_image(reader, folder),
             guest=_guest(reader, folder),
             limits=_limits(reader),
             manifest=manifest,
@@ -212,6 +224,18 @@ def _files(reader: _Reader, folder: Path) -> list[BuiltFile]:
 def _check_digest(reader: _Reader, digest: str) -> None:
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise reader.wrong(f"{digest[:70]!r} is not a sha256")
+
+
+def _image(reader: _Reader, folder: Path) -> RootImage | None:
+    root = reader.get(reader.data, "root", dict)
+    if root.get("image") is None:
+        return None
+    return RootImage(
+        path=reader.inside(folder, reader.get(root, "image", str)),
+        rootfs_type=reader.get(root, "rootfs_type", str),
+        dax=reader.get(root, "dax", bool),
+        agent=_agent(reader, root),
+    )
 
 
 def _guest(reader: _Reader, folder: Path) -> Guest | None:

@@ -9,6 +9,7 @@ from . import qemu
 from .vmm import Vmm
 
 _STDERR_LINES = 15
+_SMALL_MIB = 128  # guests with less than this may lack the memory to come up
 
 
 class GuestPanic(CheckError):  # noqa: N818 -- named for what happened, as the others here
@@ -39,7 +40,8 @@ def explain(vmm: Vmm, *, accel: str, limit_seconds: float, waiting_for: str) -> 
     status = vmm.wait(2.5 if panic else 0.3)
     if panic:
         return GuestPanic(
-            f"the guest's kernel panicked before {waiting_for}: {panic}{_console(vmm)}", hint=_panic_hint(panic)
+            f"the guest's kernel panicked before {waiting_for}: {panic}{_console(vmm)}",
+            hint=_panic_hint(panic) + _memory_hint(vmm),
         )
     if status is None:
         return _silent(vmm, alive, accel, limit_seconds, waiting_for)
@@ -59,14 +61,16 @@ def _silent(vmm: Vmm, alive: bool, accel: str, limit_seconds: float, waiting_for
     if not alive:
         return BootTimeout(
             f"the guest gave no sign of life within {limit_seconds:g} s (accelerator {accel})",
-            hint="a kernel without the console or PVH boot support is silent; --timeout gives it longer",
+            hint="a kernel without the console or PVH boot support is silent; --timeout gives it longer"
+            + _memory_hint(vmm),
         )
     opened = f"its console came up after {signs.console_opened:.1f} s" if signs.console_opened else "it wrote"
     port = "" if signs.agent_opened is None else "; something holds the agent's port open"
     return AgentUnanswered(
         f"the guest's kernel runs ({opened}{port}), but {limit_seconds:g} s went by before {waiting_for}"
         f"{_console(vmm)}",
-        hint="boot with --console to see the kernel's and the agent's messages; --timeout gives it longer",
+        hint="boot with --console to see the kernel's and the agent's messages; --timeout gives it longer"
+        + _memory_hint(vmm),
     )
 
 
@@ -82,6 +86,11 @@ def _console(vmm: Vmm) -> str:
     if not lines:
         return "; its console is empty"
     return "; the console ended with:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _memory_hint(vmm: Vmm) -> str:
+    memory = vmm.machine.memory_mib
+    return f"; its {memory} MiB of memory may be too little" if memory < _SMALL_MIB else ""
 
 
 def _panic_hint(panic: str) -> str:

@@ -19,6 +19,9 @@ from . import budgets
 from .built_set import MANIFEST
 from .evidence import Evidence, text
 
+ESSENTIAL = ("boots", "container-output")
+"""What a proof cannot do without: a set of which these were not checked is not proved."""
+
 _SHOWN = 5  # files named in one detail
 _EXIT_CODES = (0, 1, 3, 42, 255)
 _KILLED = 128 + 9
@@ -70,11 +73,12 @@ def root_dax(evidence: Evidence) -> Verdict:
         raise Skipped("the set boots an initrd, which has no root device")
     if guest.rootfs_driver != "nvdimm":
         raise Skipped("the set's configuration attaches the image as a block device, which has no DAX")
-    # The last line for "/" is the mount on top.
+    at = evidence.guest_root()
+    # The last line for a path is the mount on top.
     mounts = [line.split() for line in evidence.read(_ROOT_MOUNT).decode(errors="replace").splitlines()]
-    root = next((m for m in reversed(mounts) if len(m) > 3 and m[1] == "/"), None)
+    root = next((m for m in reversed(mounts) if len(m) > 3 and m[1] == at), None)
     if root is None:
-        return Verdict(FAIL, "the container's /proc/mounts has no root")
+        return Verdict(FAIL, "the container's /proc/mounts does not name the guest's root")
     shown = f"{root[0]} {root[2]} {root[3]}"
     options = root[3].split(",")
     if "dax" in options or "dax=always" in options:
@@ -113,15 +117,16 @@ def kernel_config(evidence: Evidence) -> Verdict:
 
 def agent_digest(evidence: Evidence) -> Verdict:
     """The agent inside the guest is the one recorded."""
-    guest = evidence.configuration()
-    agent = guest.agent
+    guest, image = evidence.built.guest, evidence.built.image
+    agent = guest.agent if guest else image.agent if image else None
     if agent is None or agent.sha256 is None:
         raise Skipped("the set records no agent digest")
     try:
-        done = evidence.run("sha256sum", agent.path)
+        root = evidence.guest_root().rstrip("/")
+        done = evidence.run("sha256sum", f"{root}/{agent.path.lstrip('/')}")
     except Skipped:
         # Nothing in the guest can tell; the image itself can.
-        if guest.boot != "image":
+        if guest and guest.boot != "image":
             raise
         verdict = layout(evidence)
         return Verdict(verdict.status, f"read from the image: {verdict.detail}", verdict.remedy)
@@ -135,28 +140,28 @@ def agent_digest(evidence: Evidence) -> Verdict:
 
 def layout(evidence: Evidence) -> Verdict:
     """The image's partition tables, DAX header and file system are what Kata needs, and the agent is in it."""
-    guest = evidence.configuration()
-    if guest.image is None or guest.rootfs_type != "ext4":
+    image = evidence.built.image
+    if image is None or image.rootfs_type != "ext4":
         raise Skipped("the set has no ext4 image")
-    if guest.agent is None or guest.agent.sha256 is None:
+    if image.agent is None or image.agent.sha256 is None:
         raise Skipped("the set records no agent digest")
     try:
-        size = guest.image.stat().st_size
+        size = image.path.stat().st_size
     except OSError as error:
-        return Verdict(FAIL, f"{guest.image.name}: {error.strerror}", _REBUILD)
-    frame = Layout(guest.dax, size, start_of(guest.dax))
-    agent = AgentFile(guest.agent.path.lstrip("/").encode(), guest.agent.sha256)
-    problems = list(islice(image_problems(guest.image, frame, None, agent), _SHOWN))
+        return Verdict(FAIL, f"{image.path.name}: {error.strerror}", _REBUILD)
+    frame = Layout(image.dax, size, start_of(image.dax))
+    agent = AgentFile(image.agent.path.lstrip("/").encode(), image.agent.sha256)
+    problems = list(islice(image_problems(image.path, frame, None, agent), _SHOWN))
     if problems:
         return Verdict(FAIL, "; ".join(problems), _REBUILD)
-    return Verdict(PASS, f"{'with' if guest.dax else 'without'} the DAX header, {size >> 20} MiB, the agent in place")
+    return Verdict(PASS, f"{'with' if image.dax else 'without'} the DAX header, {size >> 20} MiB, the agent in place")
 
 
 def container_output(evidence: Evidence) -> Verdict:
     """A container's first process writes to both its streams, and both come back whole."""
     done = evidence.run("sh", "-c", "echo out; echo err >&2")
     if (done.stdout, done.stderr, done.status) == (b"out\n", b"err\n", 0):
-        return Verdict(PASS, "stdout and stderr came back")
+        return Verdict(PASS, f"stdout and stderr came back{evidence.whose_tools}")
     return Verdict(FAIL, f"stdout {done.stdout[:40]!r}, stderr {done.stderr[:80]!r}, exit code {done.status}")
 
 

@@ -20,7 +20,7 @@ from . import accel as accel_module
 from . import failures, qemu, vsock
 from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Container, Finished, Running, Sink, Stdin
 from .built_set import Guest
-from .oci import Process, container_spec
+from .oci import Mount, Process, container_spec
 from .options import Options, machine_for, needs_vsock
 from .vmm import Vmm
 
@@ -31,6 +31,10 @@ _SHARES = "/run/kata-containers/shared"
 # The built-in agent's gauges (metrics.c): CLOCK_MONOTONIC at its main(), MemAvailable at its first answer.
 MAIN_NS = "kata_toolkit_main_monotonic_ns"
 CHECK_AVAILABLE_KIB = "kata_toolkit_first_check_mem_available_kib"
+
+
+MISSING, NOT_EXECUTABLE = 127, 126
+"""The exit codes of a shell for a command that there is not, and for one that cannot be executed."""
 
 
 class CommandNotStarted(CheckError):  # noqa: N818 -- named for what happened
@@ -141,18 +145,19 @@ class Session:
         stderr: Sink | None = None,
         started: Callable[[Running], None] | None = None,
         timeout_seconds: float | None = None,
+        mounts: Sequence[Mount] = (),
     ) -> Finished:
         """Run a container to its end. Its root is the shared folder, if there is one, or the guest's own, read-only.
 
         ``stdin``, ``stdout`` and ``stderr`` as `Running.communicate` takes them; ``started`` gets the running
-        program. Raises CommandNotStarted, and as `run` does.
+        program; ``mounts`` come on top of the usual ones. Raises CommandNotStarted, and as `run` does.
         """
         try:
             if not self._has_sandbox:
                 self.agent.create_sandbox()
                 self._has_sandbox = True
             storages, root = self._root
-            container = self.agent.create_container(container_spec(process, **root), storages=storages)
+            container = self.agent.create_container(container_spec(process, mounts=mounts, **root), storages=storages)
             running = _started(container, process)
             if started:
                 started(running)
@@ -248,7 +253,7 @@ def _started(container: Container, process: Process) -> Running:
         # What execve said travels as text only.
         missing = os.strerror(errno.ENOENT) in error.text
         if missing or os.strerror(errno.EACCES) in error.text:
-            raise CommandNotStarted(process.args[0], error.text, 127 if missing else 126) from error
+            raise CommandNotStarted(process.args[0], error.text, MISSING if missing else NOT_EXECUTABLE) from error
         raise
 
 
