@@ -64,6 +64,6 @@ def _prove(target: Path, *, as_json: bool, quiet: bool) -> None:
     elif not quiet:
         print_proof(report)
     if report.exit_code:  # a proof that could not be made here is none
-        failed = ", ".join(name for name, verdict in report.verdicts.items() if verdict.status == "fail")
+        failed = ", ".join(n for n, v in report.verdicts.items() if v.status == "fail" or n in report.unchecked)
         kind = ToolError if report.exit_code == ToolError.exit_code else CheckError
         raise kind(f"{target} was built, but not proved: {failed}", hint=f"kata-toolkit verify {target}")
