@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -63,7 +64,6 @@ def start_up(work: Path, runs: int) -> dict[str, Any]:
     two.write_text(TWO_COMMANDS)
     quickstart = [TOOL, "build", "-q", str(ROOT / "examples/quickstart.yaml"), "-o", str(work / "quickstart")]
     seconds(quickstart, work)
-    wrapper = work / "quickstart/bin/kata-quickstart"
     imports = [sys.executable, "-c", "import typer, rich, yaml, jsonschema"]
     return {
         "build_with_nothing_to_do": {**ratio(quickstart, imports, work, runs), "against": imports[-1], "limit": 2.0},
@@ -72,14 +72,27 @@ def start_up(work: Path, runs: int) -> dict[str, Any]:
             "against": "a typer program with two commands",
             "limit": 1.3,
         },
-        "wrapper": wrapper_cost(wrapper, work),
+        "wrapper": wrapper_cost(work / "quickstart", work),
     }
 
 
-def wrapper_cost(wrapper: Path, work: Path, runs: int = 300) -> dict[str, Any]:
-    """What the wrapper's own work costs, in milliseconds: its checks of all files, less the start of any program."""
-    pairs = [(seconds([str(wrapper), "--artifacts"], work), seconds(["/bin/true"], work)) for _ in range(runs)]
-    return {"added_ms": round(1000 * median(ours - theirs for ours, theirs in pairs), 3), "runs": runs, "limit_ms": 1.0}
+def wrapper_cost(built: Path, work: Path, runs: int = 300) -> dict[str, Any]:
+    """What the wrapper adds to a call of the runtime, in milliseconds: a stand-in runtime, with and without it."""
+    prefix, runtime = work / "prefix", work / "kata-runtime"
+    kernel = next((built / "share/kata-containers").glob("vmlinux-*"))
+    spec = work / "wrapped.yaml"
+    spec.write_text(
+        f"version: 1\nname: wrapped\nkernel: {{source: {{kind: prebuilt, vmlinux: {{path: {kernel}}}}}}}\n"
+        f"install: {{prefix: {prefix}}}\n"
+    )
+    subprocess.run([TOOL, "build", "-q", str(spec), "-o", str(prefix)], check=True)
+    shutil.copy("/bin/true", runtime)
+    wrapper = [str(prefix / "bin/kata-wrapped"), "version"]
+    os.environ["KATA_RUNTIME"] = str(runtime)
+    pairs = [(seconds(wrapper, work), seconds([str(runtime), "version"], work)) for _ in range(runs)]
+    del os.environ["KATA_RUNTIME"]
+    added = min(ours for ours, _ in pairs) - min(theirs for _, theirs in pairs)  # the least disturbed run of each
+    return {"added_ms": round(1000 * added, 3), "runs": runs, "limit_ms": 1.0}
 
 
 def guests(work: Path, names: Sequence[str]) -> dict[str, Any]:
