@@ -81,7 +81,8 @@ def build_spec(
     for name in made.kept:
         emit(Note("output", f"{name} was edited or added since the last build: moved to {report / 'replaced'}"))
     if engine.seconds:
-        write_atomically(report / "timings.json", json.dumps(engine.seconds, indent=2).encode())
+        timings = {"seconds": engine.seconds, "cpu_seconds": engine.cpu_seconds}
+        write_atomically(report / "timings.json", json.dumps(timings, indent=2).encode())
     return BuildResult(
         spec.name,
         target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -70,8 +71,13 @@ def places(tree: Path, build: Path, *, compiles: bool) -> dict[str, Any]:
     return {
         "tree": str(tree),
         "build": str(build),
-        "cc": "ccache gcc" if compiles and run.which("ccache") else "gcc",
+        "cc": "ccache gcc" if compiles and _ccache() else "gcc",
     }
+
+
+def _ccache() -> bool:
+    """ccache is there, and its user has not switched it off as its manual says."""
+    return run.which("ccache") is not None and "CCACHE_DISABLE" not in os.environ
 
 
 def ccache_environment(tree: Path, cache: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from .store import Entry, Store
 class Engine:
     """One build's run through its stages.
 
-    ``key`` names the spec in the store (see `Spec.key`); ``seconds`` holds the time of each stage that ran.
+    ``key`` names the spec in the store (see `Spec.key`); ``seconds`` holds the time of each stage that ran,
+    ``cpu_seconds`` the processor time of the programs it called.
     """
 
     key: str
@@ -30,6 +32,7 @@ class Engine:
     log: Log
     jobs: int
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
     def build(self, names: Sequence[str]) -> dict[str, Entry]:
         """Bring the named stages, and all they need, into the store. Returns every entry used, by stage.
@@ -84,7 +87,7 @@ class Engine:
         why = "; ".join(reasons(recipe.as_json(), old))
         self.emit(Started(stage.name, id_, why))
         self.log.write(f"\n== {stage.name} {id_} ({why})\n")
-        begin = time.monotonic()
+        begin, cpu = time.monotonic(), _children_cpu()
         with self.store.workspace() as folder:
             out, scratch = folder / "out", folder / "scratch"
             out.mkdir()
@@ -93,5 +96,12 @@ class Engine:
             entry = self.store.put(stage.name, id_, recipe.as_json(), out)
         self.store.remember(self.key, {stage.name: id_})  # now, so that nothing collects it if a later stage fails
         self.seconds[stage.name] = time.monotonic() - begin
+        self.cpu_seconds[stage.name] = _children_cpu() - cpu
         self.emit(Finished(stage.name, id_, self.seconds[stage.name]))
         return entry
+
+
+def _children_cpu() -> float:
+    """Seconds of processor time of all programs that have ended so far."""
+    times = os.times()
+    return times.children_user + times.children_system
