@@ -12,7 +12,7 @@ import typer
 
 from .. import __version__
 from ..errors import InputError, InternalError, KataToolkitError, Problem, ToolError
-from . import boot, build, cache, check_host, init, plan, schema, validate, verify
+from . import boot, build, cache, check_host, init, kernel, plan, schema, validate, verify
 
 app = typer.Typer(
     name="kata-toolkit",
@@ -28,6 +28,7 @@ app.command()(build.build)
 app.command(cls=boot.BootCommand)(boot.boot)
 app.command()(verify.verify)
 app.command("check-host")(check_host.check_host)
+app.add_typer(kernel.app, name="kernel")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
 

@@ -1,0 +1,12 @@
+"""``kata-toolkit kernel``: the table of its verbs; each has a file of its own (``kernel_VERB.py``)."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Explain, compare and judge the guest kernel's options.", no_args_is_help=True)
+
+
+@app.callback()
+def options() -> None:
+    """Explain, compare and judge the guest kernel's options."""
