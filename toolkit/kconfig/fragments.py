@@ -11,6 +11,7 @@ from ..errors import InputError, Problem, Where, relative
 from ..spec.schema import check, load_schema
 from ..spec.suggest import did_you_mean
 from ..spec.yamltree import Tree, load_yaml
+from .soundness import unsound
 from .versions import VersionRange
 
 
@@ -33,24 +34,34 @@ class AllowedMissing:
     symbol: str
     reason: str
     where: Where
+    arch: frozenset[str]
     kernel: VersionRange
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """What one file of features/ says. ``arch`` empty: all. ``needs``: other features, with their places."""
+    """What one file of features/ says. ``arch`` empty: all.
+
+    ``needs``: the features it brings along, ``conflicts``: those it cannot be on together with; with their places.
+    """
 
     name: str
     title: str
     arch: frozenset[str]
+    kernel: VersionRange
     needs: Mapping[str, Where]
+    conflicts: Mapping[str, Where]
     settings: tuple[Setting, ...]
     allow_missing: tuple[AllowedMissing, ...]
+
+    def is_for(self, arch: str, kernel: tuple[int, ...] | None) -> bool:
+        """Whether it exists for an architecture and, when known, a kernel version."""
+        return (not self.arch or arch in self.arch) and (kernel is None or kernel in self.kernel)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one file of profiles/ says."""
+    """What one file of profiles/ says, and the profile that it extends; the features with their places."""
 
     name: str
     title: str
@@ -72,13 +83,16 @@ class Library:
             )
         return self.profiles[name]
 
-    def closure(self, names: Iterable[str], arch: str) -> tuple[Feature, ...]:
-        """The features of these names and all that they need, for one architecture; needed ones first."""
+    def closure(self, names: Iterable[str], arch: str, kernel: tuple[int, ...] | None = None) -> tuple[Feature, ...]:
+        """The features of these names and all that they need; needed ones first.
+
+        What is not for the architecture or the kernel version (None: any) is left out.
+        """
         ordered: dict[str, Feature] = {}
 
         def visit(name: str) -> None:
             feature = self.features[name]
-            if name in ordered or (feature.arch and arch not in feature.arch):
+            if name in ordered or not feature.is_for(arch, kernel):
                 return
             for needed in feature.needs:
                 visit(needed)
@@ -93,17 +107,17 @@ def load_library(folder: Path | None = None) -> Library:
     """Read kernel-configs/ (or another folder laid out like it). Raises InputError with every mistake found."""
     root = folder or resources.resource("kernel-configs")
     problems: list[Problem] = []
-    features: dict[str, Feature] = {}
-    profiles: dict[str, Profile] = {}
-    for tree in _documents(root / "features", "feature", "fragment", problems):
-        features[tree.value["feature"]] = _feature(tree)
-    for tree in _documents(root / "profiles", "profile", "profile", problems):
-        profiles[tree.value["profile"]] = _profile(tree)
+    features = {
+        tree.value["feature"]: _feature(tree) for tree in _documents(root / "features", "feature", "fragment", problems)
+    }
+    profiles = {tree.value["profile"]: tree for tree in _documents(root / "profiles", "profile", "profile", problems)}
+    composed: dict[str, Profile] = {}
     if not problems:
-        problems = list(_references(features, profiles))
+        composed = _Composer(profiles, problems).all()
+        problems += unsound(features, composed)
     if problems:
         raise InputError.many(problems)
-    return Library(features, profiles)
+    return Library(features, composed)
 
 
 def _documents(folder: Path, kind: str, schema: str, problems: list[Problem]) -> Iterator[Tree]:
@@ -143,13 +157,16 @@ def _feature(tree: Tree) -> Feature:
         name=value["feature"],
         title=value["title"],
         arch=frozenset(value.get("arch", ())),
-        needs=_names(tree, "needs"),
+        kernel=VersionRange.parse(value.get("kernel")),
+        needs=names_of(tree, "needs"),
+        conflicts=names_of(tree, "conflicts"),
         settings=tuple(_settings(tree)),
         allow_missing=tuple(
             AllowedMissing(
                 entry["symbol"],
                 entry["reason"],
                 _short(tree.value_where(["allow_missing", index])),
+                frozenset(entry.get("arch", ())),
                 VersionRange.parse(entry.get("kernel")),
             )
             for index, entry in enumerate(value.get("allow_missing", ()))
@@ -157,11 +174,58 @@ def _feature(tree: Tree) -> Feature:
     )
 
 
-def _profile(tree: Tree) -> Profile:
-    return Profile(tree.value["profile"], tree.value["title"], _names(tree, "features"))
+class _Composer:
+    """Resolves what profiles extend; what is wrong goes to ``problems``."""
+
+    def __init__(self, trees: Mapping[str, Tree], problems: list[Problem]) -> None:
+        self.trees, self.problems = trees, problems
+        self.done: dict[str, Profile] = {}
+
+    def all(self) -> dict[str, Profile]:
+        """Every profile that could be composed."""
+        for name in self.trees:
+            self.of(name, ())
+        return self.done
+
+    def of(self, name: str, above: tuple[str, ...]) -> Profile | None:
+        """The profile of that name; ``above``: those that extend it, to notice a circle."""
+        if name not in self.done:
+            tree = self.trees[name]
+            base = self._base(tree, (*above, name))
+            features = self._without(tree, base) if base else {}
+            for feature, where in names_of(tree, "features").items():
+                if feature in features:
+                    hint = f"see {features[feature]}"
+                    self.problems.append(Problem(f'"{feature}" is in the extended profile already', where, hint))
+                features[feature] = where
+            self.done[name] = Profile(name, tree.value["title"], features)
+        return self.done[name]
+
+    def _base(self, tree: Tree, above: tuple[str, ...]) -> Profile | None:
+        name = tree.value.get("extends")
+        where = _short(tree.value_where(["extends"]))
+        if name in above:
+            self.problems.append(Problem(f'"{name}" extends itself', where))
+        elif name is not None and name not in self.trees:
+            self.problems.append(Problem(f'there is no kernel profile "{name}"', where, did_you_mean(name, self.trees)))
+        elif name is not None:
+            return self.of(name, above)
+        return None
+
+    def _without(self, tree: Tree, base: Profile) -> dict[str, Where]:
+        """The extended profile's features without those that are dropped."""
+        features = dict(base.features)
+        for name, where in names_of(tree, "drop").items():
+            if name in features:
+                del features[name]
+            else:
+                hint = did_you_mean(name, features)
+                self.problems.append(Problem(f'the profile "{base.name}" has no feature "{name}"', where, hint))
+        return features
 
 
-def _names(tree: Tree, key: str) -> dict[str, Where]:
+def names_of(tree: Tree, key: str) -> dict[str, Where]:
+    """A list of names in a document, each with its place."""
     return {name: _short(tree.value_where([key, index])) for index, name in enumerate(tree.value.get(key, ()))}
 
 
@@ -179,15 +243,3 @@ def _settings(tree: Tree) -> Iterator[Setting]:
                 frozenset(facts.get("arch", ())),
                 VersionRange.parse(facts.get("kernel")),
             )
-
-
-def _references(features: Mapping[str, Feature], profiles: Mapping[str, Profile]) -> Iterator[Problem]:
-    for names in [*(f.needs for f in features.values()), *(p.features for p in profiles.values())]:
-        for name, where in names.items():
-            if name not in features:
-                yield Problem(f'there is no feature "{name}"', where, did_you_mean(name, features))
-    for feature in features.values():
-        asked = {setting.symbol for setting in feature.settings}
-        for entry in feature.allow_missing:
-            if entry.symbol not in asked:
-                yield Problem(f"{entry.symbol} is not asked for in this feature", entry.where)

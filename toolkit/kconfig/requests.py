@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, Problem, Where
-from ..spec.model import KernelOption
+from ..spec.model import FeatureChanges, KernelOption
 from .config import config_line
 from .fragments import AllowedMissing, Library, Setting
+from .selection import NO_CHANGES, select
 from .versions import version_tuple
 
 SPEC = "spec"  # who asks, when the spec itself does
@@ -19,7 +20,8 @@ class Request:
     """One symbol's wished-for value; ``value`` as ``.config`` writes it, "n" for off.
 
     ``asked_by``: the features (or "spec") that want it, ``why`` the reason of the first of them. ``overridden``:
-    features whose wish the spec overrules. ``allowed``: why it may stay unmet, or None.
+    features whose wish the spec overrules. ``allowed``: why it may stay unmet, or None; ``allowed_at``: where that
+    is said. Only where every feature that asks allows it.
     """
 
     symbol: str
@@ -29,6 +31,7 @@ class Request:
     asked_by: tuple[str, ...]
     overridden: tuple[str, ...] = ()
     allowed: str | None = None
+    allowed_at: Where | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +54,49 @@ def collect(
     arch: str,
     kernel: str,
     where: Where | None = None,
+    changes: FeatureChanges = NO_CHANGES,
 ) -> Wishes:
-    """Merge a profile's features with single options, for one architecture and kernel version.
+    """Merge a profile's features, as the spec changes them, and single options: for one architecture and version.
 
-    Features that contradict each other are InputErrors; an option of the spec has the last word.
+    Raises InputError for features that contradict or exclude each other, and for changes that do not fit the profile;
+    an option of the spec has the last word.
     """
-    features = library.closure(library.profile(profile, where).features, arch)
     version = version_tuple(kernel)
+    features = select(library, profile, changes, arch=arch, kernel=version, where=where)
     wanted: dict[str, list[tuple[str, Setting]]] = {}
-    allowed: dict[str, AllowedMissing] = {}
+    allowed: dict[tuple[str, str], AllowedMissing] = {}
     for feature in features:
         for setting in feature.settings:
             if (not setting.arch or arch in setting.arch) and version in setting.kernel:
                 wanted.setdefault(setting.symbol, []).append((feature.name, setting))
         for entry in feature.allow_missing:
-            if version in entry.kernel:
-                allowed[entry.symbol] = entry
+            if (not entry.arch or arch in entry.arch) and version in entry.kernel:
+                allowed[entry.symbol, feature.name] = entry
     chosen = {option.symbol: option for option in options}
     _refuse_contradictions({s: w for s, w in wanted.items() if s not in chosen})
-    requests = {s: _from_features(s, w, allowed.get(s)) for s, w in wanted.items() if s not in chosen}
+    requests = {s: _from_features(s, w, allowed) for s, w in wanted.items() if s not in chosen}
     for symbol, option in chosen.items():
         overruled = tuple(name for name, s in wanted.get(symbol, ()) if s.value != option.value)
         requests[symbol] = Request(symbol, option.value, "asked for by the spec", option.where, (SPEC,), overruled)
     return Wishes(tuple(f.name for f in features), tuple(requests[s] for s in sorted(requests)))
 
 
-def _from_features(symbol: str, wanted: list[tuple[str, Setting]], allowed: AllowedMissing | None) -> Request:
+def _from_features(
+    symbol: str, wanted: list[tuple[str, Setting]], allowed: Mapping[tuple[str, str], AllowedMissing]
+) -> Request:
     first = wanted[0][1]
     names = tuple(name for name, _ in wanted)
-    return Request(symbol, first.value, first.why, first.where, names, allowed=allowed.reason if allowed else None)
+    entries = [allowed[symbol, name] for name in names if (symbol, name) in allowed]
+    entry = entries[0] if len(entries) == len(names) else None
+    return Request(
+        symbol,
+        first.value,
+        first.why,
+        first.where,
+        names,
+        allowed=entry.reason if entry else None,
+        allowed_at=entry.where if entry else None,
+    )
 
 
 def _refuse_contradictions(wanted: dict[str, list[tuple[str, Setting]]]) -> None:

@@ -36,3 +36,18 @@ class VersionRange:
 
     def __contains__(self, version: tuple[int, ...]) -> bool:
         return (self.low is None or version >= self.low) and (self.high is None or version < self.high)
+
+    def __str__(self) -> str:
+        limits = ((">=", self.low), ("<", self.high))
+        return ",".join(sign + ".".join(map(str, limit)) for sign, limit in limits if limit) or "every version"
+
+    @property
+    def empty(self) -> bool:
+        """Whether no version at all is in it."""
+        return self.low is not None and self.high is not None and self.low >= self.high
+
+    def __and__(self, other: VersionRange) -> VersionRange:
+        """The versions that are in both."""
+        lows = [r.low for r in (self, other) if r.low is not None]
+        highs = [r.high for r in (self, other) if r.high is not None]
+        return VersionRange(max(lows, default=None), min(highs, default=None))

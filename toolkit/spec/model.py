@@ -79,14 +79,27 @@ class KernelOption:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureChanges:
+    """Features added to the profile and dropped from it, each with its place in the spec."""
+
+    add: Mapping[str, Where] = field(default_factory=dict)
+    drop: Mapping[str, Where] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
-    """What the guest kernel is made of. ``cmdline`` is appended to what the runtime writes."""
+    """What the guest kernel is made of. ``cmdline`` is appended to what the runtime writes.
+
+    ``toolchain``: gcc or clang.
+    """
 
     source: KernelSource
     profile: str = "default"
+    features: FeatureChanges = field(default_factory=FeatureChanges)
     options: tuple[KernelOption, ...] = ()
     patches: tuple[Path, ...] = ()
     cmdline: tuple[str, ...] = ()
+    toolchain: str = "gcc"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from .model import (
     Budgets,
     BuiltinAgent,
     DebianKernel,
+    FeatureChanges,
     Hypervisor,
     Image,
     Initrd,
@@ -82,9 +83,16 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
     return Kernel(
         source=_source(value["source"], base),
         profile=value["profile"],
+        features=FeatureChanges(
+            **{
+                key: {n: tree.value_where(("kernel", "features", key, i)) for i, n in enumerate(value["features"][key])}
+                for key in ("add", "drop")
+            }
+        ),
         options=tuple(options),
         patches=tuple(base / patch for patch in value["patches"]),
         cmdline=tuple(value["cmdline"]),
+        toolchain=value["toolchain"],
     )
 
 
