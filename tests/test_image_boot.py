@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.tool]
 QEMU = ["qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio", "-cpu", "max"]
 CMDLINE = "console=ttyS0 quiet panic=-1 init=/sbin/init"
 DAX = "root=/dev/pmem0p1 rootflags=dax,data=ordered,errors=remount-ro ro rootfstype=ext4"
+EROFS_DAX = "root=/dev/pmem0p1 rootflags=dax ro rootfstype=erofs"
 BLOCK = "root=/dev/vda1 rootflags=data=ordered,errors=remount-ro ro rootfstype=ext4"
 TIMEOUT = 120
 
@@ -119,9 +120,9 @@ def with_init(tree: Tree, init: bytes) -> Tree:
     return tree
 
 
-def image_of(tree: Tree, init: bytes, folder: Path, align: int = 2, *, dax: bool = True) -> Path:
+def image_of(tree: Tree, init: bytes, folder: Path, align: int = 2, *, dax: bool = True, kind: str = "ext4") -> Path:
     given = rootfs_of(with_init(tree, init), folder, hashlib.sha256(init).hexdigest())
-    return build([given, ImageStage(Image(dax=dax), align)], "image", folder).path("image")
+    return build([given, ImageStage(Image(format=kind, dax=dax), align)], "image", folder).path("image")
 
 
 def nvdimm(image: Path) -> list[str | Path]:
@@ -143,10 +144,18 @@ def test_the_kernel_maps_the_image_and_sees_the_tree(tmp_path: Path, kernel: Pat
     assert list(differences(tree, seen, times=True, below=(b"dev/", b"dev"))) == []
 
 
-def test_the_kernel_reads_the_attributes(tmp_path: Path, kernel: Path, init: bytes) -> None:
+def test_the_kernel_maps_an_erofs_image(tmp_path: Path, kernel: Path, init: bytes) -> None:
+    tree = rich_tree()
+    seen = boot(kernel, *nvdimm(image_of(tree, init, tmp_path, kind="erofs")), append=EROFS_DAX)
+    assert re.search(r"/ erofs ro,.*dax(=always)?", seen.mount), seen.mount
+    assert list(differences(tree, seen, times=True, below=(b"dev/", b"dev"))) == []
+
+
+@pytest.mark.parametrize(("kind", "append"), [("ext4", DAX), ("erofs", EROFS_DAX)])
+def test_the_kernel_reads_the_attributes(tmp_path: Path, kernel: Path, init: bytes, kind: str, append: str) -> None:
     tree = with_attributes()
-    image = image_of(tree, init, tmp_path)
-    seen = boot(kernel, *nvdimm(image), append=DAX)
+    image = image_of(tree, init, tmp_path, kind=kind)
+    seen = boot(kernel, *nvdimm(image), append=append)
     meant = {(path, name): value for path, node in tree.walk() for name, value in node.xattrs}
     # trusted.* and security.* need a kernel that is built for them; user.* is always there.
     readable = {key: value for key, value in seen.attributes.items() if key in meant}

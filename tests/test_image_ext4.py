@@ -18,6 +18,7 @@ from image_parts import AGENT, ODD_NAMES, Sparse, file, rich_tree, tree_of, with
 from kata_toolkit.errors import InputError, ToolError
 from kata_toolkit.image.ext4 import Ext4, Written
 from kata_toolkit.image.ext4_read import Ext4Reader
+from kata_toolkit.image.filesystem import walk
 from kata_toolkit.image.readback import _tree_problems
 from kata_toolkit.image.sparse_file import SparseFile
 from kata_toolkit.rootfs.tree import Bytes, Kind, Node, OnDisk, Tree
@@ -33,7 +34,7 @@ def write(tree: Tree, path: Path, size: int = 0) -> Written:
     while not plan.fits(size):
         size += 4096
     with SparseFile(path, size) as out:
-        return plan.write(out, 0, size, UUID, SEED, lambda done, total: None)
+        return plan.write(out, 0, size, (UUID, SEED), lambda done, total: None)
 
 
 def fsck(path: Path) -> str:
@@ -75,9 +76,9 @@ def test_the_smallest_size_is_the_smallest(tmp_path: Path) -> None:
     assert plan.fits(plan.smallest)
     assert not plan.fits(plan.smallest - 4096)
     written = write(rich_tree(), tmp_path / "fs")
-    assert written.used_blocks == written.geometry.blocks
+    assert written.used_blocks == written.blocks
     with pytest.raises(InputError, match="does not fit"), SparseFile(tmp_path / "small", plan.smallest) as out:
-        plan.write(out, 0, plan.smallest - 4096, UUID, SEED, lambda done, total: None)
+        plan.write(out, 0, plan.smallest - 4096, (UUID, SEED), lambda done, total: None)
 
 
 @pytest.mark.tool
@@ -87,7 +88,7 @@ def test_debugfs_sees_every_field(tmp_path: Path) -> None:
     write(tree, tmp_path / "fs")
     fd = os.open(tmp_path / "fs", os.O_RDONLY)
     try:
-        inodes = dict(Ext4Reader(fd, 0, (tmp_path / "fs").stat().st_size).walk())
+        inodes = dict(walk(Ext4Reader(fd, 0, (tmp_path / "fs").stat().st_size)))
     finally:
         os.close(fd)
     script = tmp_path / "script"
@@ -311,7 +312,7 @@ def test_the_reader_reads_what_mke2fs_made(tmp_path: Path, options: list[str]) -
     try:
         reader = Ext4Reader(fd, 0, (tmp_path / "fs").stat().st_size)
         assert reader.has_journal
-        found = dict(reader.walk())
+        found = dict(walk(reader))
         expected = {os.fsencode(p.relative_to(source)) for p in source.rglob("*")}
         assert found.keys() == expected | {b"", b"lost+found"}
         for path in expected:

@@ -43,12 +43,12 @@ def write(path: Path, tree: Tree, *, with_dax: bool = True) -> Layout:
             out.write(offset, mbr.mbr((partition,), 7))
         if with_dax:
             out.write(dax.OFFSET, dax.pfn_block())
-        plan.write(out, layout.start, layout.filesystem_size, bytes(16), bytes(16), lambda done, total: None)
+        plan.write(out, layout.start, layout.filesystem_size, (bytes(16), bytes(16)), lambda done, total: None)
     return layout
 
 
 def found(path: Path, layout: Layout, tree: Tree | None = None) -> list[str]:
-    return list(image_problems(path, layout, tree or small_tree(), AGENT_FILE))
+    return list(image_problems(path, layout, "ext4", tree or small_tree(), AGENT_FILE))
 
 
 @pytest.mark.parametrize("with_dax", [True, False])
@@ -56,8 +56,8 @@ def found(path: Path, layout: Layout, tree: Tree | None = None) -> list[str]:
 def test_a_sound_image_passes(tmp_path: Path, make: Callable[[], Tree], with_dax: bool) -> None:
     tree = make()
     layout = write(tmp_path / "image", tree, with_dax=with_dax)
-    check_image(tmp_path / "image", layout, tree, AGENT_FILE)
-    assert list(image_problems(tmp_path / "image", layout, None, AGENT_FILE)) == []
+    check_image(tmp_path / "image", layout, "ext4", tree, AGENT_FILE)
+    assert list(image_problems(tmp_path / "image", layout, "ext4", None, AGENT_FILE)) == []
 
 
 class Editor:
@@ -263,7 +263,7 @@ def test_damage_is_found(image: tuple[Path, Layout], tmp_path: Path, case: str) 
     problems = found(tmp_path / "image", layout)
     assert any(message in p for p in problems), problems
     with pytest.raises(ToolError) as caught:
-        check_image(tmp_path / "image", layout, small_tree(), AGENT_FILE)
+        check_image(tmp_path / "image", layout, "ext4", small_tree(), AGENT_FILE)
     assert caught.value.problems[0].message == "the image read back is not what was written"
 
 
@@ -308,7 +308,7 @@ def test_files_that_share_an_inode_and_should_not(image: tuple[Path, Layout]) ->
 
 def test_an_image_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="cannot read"):
-        check_image(tmp_path / "none", layout_for(1, True, 2), small_tree(), AGENT_FILE)
+        check_image(tmp_path / "none", layout_for(1, True, 2), "ext4", small_tree(), AGENT_FILE)
 
 
 def test_a_dax_header_where_none_should_be(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ class _Inode:
 class Written:
     """What a file system came to; the file system's own blocks and inodes count as used."""
 
-    geometry: Geometry
+    blocks: int
     used_blocks: int
+    inodes: int
     used_inodes: int
 
 
@@ -104,10 +105,8 @@ class Ext4:
         unit = records.INODES_PER_BLOCK
         return Geometry(blocks, groups, per_group, -(-self._last_inode // (groups * unit)) * unit)
 
-    def write(
-        self, out: SparseFile, offset: int, size: int, uuid: bytes, hash_seed: bytes, progress: Progress
-    ) -> Written:
-        """Write it at ``offset`` of a file, ``size`` bytes large; both ids have 16 bytes.
+    def write(self, out: SparseFile, offset: int, size: int, ids: tuple[bytes, bytes], progress: Progress) -> Written:
+        """Write it at ``offset`` of a file, ``size`` bytes large; ``ids``: uuid and hash seed, 16 bytes each.
 
         ``progress`` gets files done and files in all. Raises InputError when it does not fit, ToolError when the
         disk is full.
@@ -116,7 +115,7 @@ class Ext4:
             raise InputError(f"a file system of {self.smallest} bytes does not fit {size}")
         geometry = self._geometry(size // BLOCK)
         end = self._allocate(geometry.first_data)
-        _write_frame(out, offset, geometry, self._inodes, end, (uuid, hash_seed))
+        _write_frame(out, offset, geometry, self._inodes, end, ids)
         self._write_inodes(out, offset, geometry)
         files = [(i.node.content, i.extents) for i in self._inodes if i.node.content and i.extents]
         step = max(1, len(files) // _STEPS)
@@ -126,7 +125,8 @@ class Ext4:
             for position, data in _file_data(content, extents):
                 out.write(offset + position, data)
         progress(len(files), len(files))
-        return Written(geometry, end, records.FIRST_INODE - 1 + len(self._inodes) - 1)
+        inodes = geometry.groups * geometry.inodes_per_group
+        return Written(geometry.blocks, end, inodes, records.FIRST_INODE - 1 + len(self._inodes) - 1)
 
     def _allocate(self, block: int) -> int:
         """Give every inode its blocks from there on; returns the first free one.

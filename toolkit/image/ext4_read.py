@@ -11,7 +11,8 @@ import stat
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from .filesystem import DamagedError, Inode, Run
 
 _INCOMPAT_KNOWN = 0x2 | 0x40 | 0x80 | 0x200 | 0x2000  # filetype, extents, 64bit, flex_bg, csum_seed
 _INCOMPAT_64BIT = 0x80
@@ -26,38 +27,10 @@ _TYPE_OF_ENTRY = {1: stat.S_IFREG, 2: stat.S_IFDIR, 3: stat.S_IFCHR, 4: stat.S_I
                   6: stat.S_IFSOCK, 7: stat.S_IFLNK}  # fmt: skip
 
 
-class DamagedError(Exception):
-    """The bytes are no sound ext4 file system; the message says what does not fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """``length`` blocks of a file from its block ``logical``, at the block ``physical``."""
-
-    logical: int
-    physical: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inode:
-    """An inode as it is on disk. ``mode`` has the type bits too; times are seconds since 1970."""
-
-    number: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    links: int
-    times: tuple[int, int, int, int]  # access, change, modification, creation
-    target: bytes
-    rdev: tuple[int, int]
-    xattrs: tuple[tuple[bytes, bytes], ...]
-    runs: tuple[Run, ...]
-
-
 class Ext4Reader:
     """A file system at ``offset`` of an open file, at most ``size`` bytes large. Raises DamagedError."""
+
+    name = "ext4"
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
         self._fd = fd
@@ -85,6 +58,18 @@ class Ext4Reader:
             raise DamagedError("its superblock is damaged")
         if not self.blocks or self.blocks * self.block_size > size:
             raise DamagedError(f"it claims {self.blocks} blocks, more than its partition holds")
+        self.root = self.inode(2)
+
+    def problems(self, size: int) -> Iterator[str]:
+        """What stands against using it as the root file system in a partition of ``size`` bytes."""
+        if self.block_size != 4096:
+            yield f"the file system has blocks of {self.block_size} bytes, and DAX needs 4096"
+        if self.blocks * self.block_size != size:
+            yield f"the file system has {self.blocks * self.block_size} bytes, not {size}"
+        if not self.clean:
+            yield "the file system is not marked clean"
+        if not self.has_journal and not self.ordered_by_default:
+            yield "the file system has no journal and is not data=ordered by default: Kata's mount options would fail"
 
     def _at(self, position: int, length: int) -> bytes:
         if position < 0 or position + length > self._size:
@@ -135,7 +120,7 @@ class Ext4Reader:
         if kind == stat.S_IFLNK and runs:
             if size > self.block_size:
                 raise DamagedError(f"inode {number} is a symbolic link of {size} bytes")
-            return replace(found, target=self.read(found, 0, size))
+            return found.with_target(self.read(found, 0, size))
         return found
 
     def _runs_of(self, block: bytes, number: int) -> tuple[Run, ...]:
@@ -211,28 +196,6 @@ class Ext4Reader:
                     if not name or b"/" in name or b"\0" in name:
                         raise DamagedError(f"the folder with inode {folder.number} holds the name {name!r}")
                     yield name, number, _TYPE_OF_ENTRY.get(kind, 0)
-
-    def walk(self) -> Iterator[tuple[bytes, Inode]]:
-        """Every path (as in `Tree`) with its inode, folders before what is in them. Raises DamagedError."""
-        seen = {2}
-        left = [(b"", self.inode(2))]
-        while left:
-            path, folder = left.pop()
-            yield path, folder
-            if not stat.S_ISDIR(folder.mode):
-                raise DamagedError("its root is not a folder")
-            for name, number, kind in self.entries(folder):
-                inode = self.inode(number)
-                if stat.S_IFMT(inode.mode) != kind:
-                    raise DamagedError(f"a folder and the inode {number} disagree about its type")
-                below = path + b"/" + name if path else name
-                if kind == stat.S_IFDIR:
-                    if number in seen:
-                        raise DamagedError(f"the folder with inode {number} is in two places")
-                    seen.add(number)
-                    left.append((below, inode))
-                else:
-                    yield below, inode
 
 
 def _attributes(area: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:

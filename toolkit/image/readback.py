@@ -15,35 +15,48 @@ from ..errors import Problem, ToolError, Where
 from ..rootfs.agent_file import AgentFile
 from ..rootfs.tree import CHUNK, Content, Node, Tree, hard_links, read_padded, shown
 from . import dax, mbr
-from .ext4_read import DamagedError, Ext4Reader, Inode
+from .filesystem import DamagedError, Inode, Reader, lookup, walk
 from .layout import Layout
 
 _MAX_PROBLEMS = 20
-BLOCK_SIZE = 4096  # what DAX needs: the guest's page size
 
 
-def check_image(path: Path, layout: Layout, tree: Tree, agent: AgentFile) -> None:
-    """Compare an image with its layout, the tree and the agent. Raises ToolError with all that differs."""
-    texts = image_problems(path, layout, tree, agent)
+def check_image(path: Path, layout: Layout, kind: str, tree: Tree, agent: AgentFile) -> None:
+    """Compare an image with its layout, the tree and the agent; ``kind``: of file system.
+
+    Raises ToolError with all that differs.
+    """
+    texts = image_problems(path, layout, kind, tree, agent)
     problems = [Problem(text, Where(str(path))) for text in islice(texts, _MAX_PROBLEMS)]
     if problems:
         raise ToolError.many([Problem("the image read back is not what was written"), *problems])
 
 
-def image_problems(path: Path, layout: Layout, tree: Tree | None, agent: AgentFile) -> Iterator[str]:
+def image_problems(path: Path, layout: Layout, kind: str, tree: Tree | None, agent: AgentFile) -> Iterator[str]:
     """What is wrong with an image, one sentence each. Without a tree only the frame and the agent are looked at."""
     with _opened(path) as fd:
         yield from _frame_problems(fd, layout)
         if layout.filesystem_size <= 0:
             return  # too short to hold a file system, which has been said
         try:
-            reader = Ext4Reader(fd, layout.start, layout.filesystem_size)
-            yield from _filesystem_problems(reader, layout)
+            reader = _reader(kind, fd, layout)
+            yield from reader.problems(layout.filesystem_size)
             if tree:
                 yield from _tree_problems(reader, tree)
             yield from _agent_problems(reader, agent)
         except DamagedError as damage:
             yield f"the file system is damaged: {damage}"
+
+
+def _reader(kind: str, fd: int, layout: Layout) -> Reader:
+    """Only the reader of the image's own kind is loaded."""
+    if kind == "erofs":
+        from .erofs_read import ErofsReader
+
+        return ErofsReader(fd, layout.start, layout.filesystem_size)
+    from .ext4_read import Ext4Reader
+
+    return Ext4Reader(fd, layout.start, layout.filesystem_size)
 
 
 @contextmanager
@@ -91,24 +104,13 @@ def _partitions(partitions: tuple[mbr.Partition, ...]) -> str:
     return " and ".join(f"{p.size} bytes at {p.start}" for p in partitions) or "no partition"
 
 
-def _filesystem_problems(reader: Ext4Reader, layout: Layout) -> Iterator[str]:
-    if reader.block_size != BLOCK_SIZE:
-        yield f"the file system has blocks of {reader.block_size} bytes, and DAX needs {BLOCK_SIZE}"
-    if reader.blocks * reader.block_size != layout.filesystem_size:
-        yield f"the file system has {reader.blocks * reader.block_size} bytes, not {layout.filesystem_size}"
-    if not reader.clean:
-        yield "the file system is not marked clean"
-    if not reader.has_journal and not reader.ordered_by_default:
-        yield "the file system has no journal and is not data=ordered by default: Kata's mount options would fail"
-
-
-def _tree_problems(reader: Ext4Reader, tree: Tree) -> Iterator[str]:
+def _tree_problems(reader: Reader, tree: Tree) -> Iterator[str]:
     """Every path, both ways: what is there and should not be, what differs, what is missing."""
     linked = hard_links(tree.walk())
     inode_of: dict[int, int] = {}
     compared: set[int] = set()
     found: set[bytes] = set()
-    for path, inode in reader.walk():
+    for path, inode in walk(reader):
         if path in found:
             yield f"{shown(path)} is there twice"
         found.add(path)
@@ -155,7 +157,7 @@ def _node_problems(inode: Inode, node: Node) -> Iterator[str]:
         yield f"has {inode.size} bytes, not {node.size}"
 
 
-def _content_problems(reader: Ext4Reader, inode: Inode, content: Content) -> Iterator[str]:
+def _content_problems(reader: Reader, inode: Inode, content: Content) -> Iterator[str]:
     """Compare the bytes of every block the file has, and see that no data lies in its holes."""
     size = reader.block_size
     covered: list[tuple[int, int]] = []
@@ -177,8 +179,8 @@ def _content_problems(reader: Ext4Reader, inode: Inode, content: Content) -> Ite
                 return
 
 
-def _agent_problems(reader: Ext4Reader, agent: AgentFile) -> Iterator[str]:
-    inode = _lookup(reader, agent.path)
+def _agent_problems(reader: Reader, agent: AgentFile) -> Iterator[str]:
+    inode = lookup(reader, agent.path)
     if inode is None or not stat.S_ISREG(inode.mode):
         yield f"there is no agent at {shown(agent.path)}"
         return
@@ -192,15 +194,3 @@ def _agent_problems(reader: Ext4Reader, agent: AgentFile) -> Iterator[str]:
         digest.update(reader.read(inode, at, min(CHUNK, inode.size - at)))
     if digest.hexdigest() != agent.sha256:
         yield f"the agent at {shown(agent.path)} has the digest {digest.hexdigest()}, not {agent.sha256}"
-
-
-def _lookup(reader: Ext4Reader, path: bytes) -> Inode | None:
-    inode = reader.inode(2)
-    for part in path.split(b"/"):
-        if not stat.S_ISDIR(inode.mode):
-            return None
-        number = next((n for name, n, _ in reader.entries(inode) if name == part), None)
-        if number is None:
-            return None
-        inode = reader.inode(number)
-    return inode

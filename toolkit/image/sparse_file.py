@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import InternalError, ToolError
 
 BLOCK = 4096
+_CHUNK = 1 << 20
 _ZEROS = bytes(BLOCK)
 
 
@@ -71,3 +74,33 @@ class SparseFile:
 
     def _failed(self, error: OSError) -> ToolError:
         return ToolError(f"cannot write {self.path}: {error.strerror}")
+
+
+def copy_data(source: Path, start: int, target: Path) -> None:
+    """Copy a file from ``start`` (bytes, on a block boundary) to its end into a new file, holes left out.
+
+    Raises ToolError.
+    """
+    try:
+        with source.open("rb") as stream, target.open("xb") as out:
+            end = os.fstat(stream.fileno()).st_size
+            out.truncate(end - start)
+            for first, last in _data_ranges(stream.fileno(), start, end):
+                for at in range(first, last, _CHUNK):
+                    out.seek(at - start)
+                    out.write(os.pread(stream.fileno(), min(last - at, _CHUNK), at))
+    except OSError as error:
+        raise ToolError(f"cannot copy {source} to {target}: {error.strerror}") from error
+
+
+def _data_ranges(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of a file that are not holes, as (start, end)."""
+    while start < end:
+        try:
+            first = os.lseek(fd, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left
+                return
+            raise
+        start = os.lseek(fd, first, os.SEEK_HOLE)
+        yield first, start

@@ -13,6 +13,7 @@ DEBIAN_PACKAGES = {
     "dpkg-deb": "dpkg",
     "dumpe2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
+    "fsck.erofs": "erofs-utils",
     "flex": "flex",
     "gcc": "gcc",
     "gzip": "gzip",

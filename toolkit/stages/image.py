@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,11 +17,13 @@ from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
 
 if TYPE_CHECKING:
-    from ..image.ext4 import Written
+    from ..image.erofs import Erofs
+    from ..image.ext4 import Ext4
     from ..rootfs.tree import Tree
 
 IMAGE = "image"
 INFO = "image.json"
+BLOCK = 4096  # of the file system: the guest's page size, as DAX needs
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,13 @@ class ImageStage(Stage):
     title: ClassVar[str] = "guest image"
     modules: ClassVar[tuple[str, ...]] = (
         "image/dax.py",
+        "image/erofs.py",
+        "image/erofs_read.py",
         "image/ext4.py",
         "image/ext4_read.py",
         "image/ext4_records.py",
         "image/ext4_xattr.py",
+        "image/filesystem.py",
         "image/layout.py",
         "image/mbr.py",
         "image/readback.py",
@@ -55,20 +61,25 @@ class ImageStage(Stage):
     )
 
     def _check(self) -> Command:
+        start = layout_for(0, self.image.dax, self.align_mib).start
+        if self.image.format == "erofs":
+            return Command("fsck.erofs", "@scratch@/filesystem")  # it knows no offset before erofs-utils 1.7
         # The offset is an option of the file's name, so the name must hold no "?": it is relative to the folder.
-        return Command("e2fsck", "-f", "-n", f"{IMAGE}?offset={layout_for(0, self.image.dax, self.align_mib).start}")
+        return Command("e2fsck", "-f", "-n", f"{IMAGE}?offset={start}")
 
     def plan(self, inputs: Inputs) -> Recipe:
+        check = self._check()
         return Recipe(
-            commands=(self._check(),),
+            commands=(check,),
             options={"format": self.image.format, "dax": self.image.dax, "align_mib": self.align_mib},
             inputs={f"rootfs/{name}": inputs.digest("rootfs", name) for name in (TAR, ROOTFS_INFO)},
-            tools={"e2fsck": inputs.tool("e2fsck", "-V")},
+            tools={check.argv[0]: inputs.tool(check.argv[0], "-V")},
             modules=self.module_digests(),
         )
 
     def run(self, work: Work) -> None:
         from ..image.readback import check_image
+        from ..image.sparse_file import copy_data
         from ..rootfs.tar import open_tar
 
         agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
@@ -76,62 +87,67 @@ class ImageStage(Stage):
         path = work.out / IMAGE
         with open_tar(work.inputs.path("rootfs", TAR)) as tar:
             tree = tar.tree()
-            layout, written, blocks = self._write(work, tree, path, digest)
+            layout, facts, blocks = self._write(work, tree, path, digest)
             work.progress(0, 0, "", "reading it back")
-            check_image(path, layout, tree, agent)
+            check_image(path, layout, self.image.format, tree, agent)
+        if self.image.format == "erofs":
+            copy_data(path, layout.start, work.scratch / "filesystem")
         work.run(self._check(), cwd=work.out)
-        info = _info(layout, written, blocks, _ids(digest)[0], agent)
+        info = _info(self.image.format, layout, facts, blocks, agent)
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
 
-    def _write(self, work: Work, tree: Tree, path: Path, digest: str) -> tuple[Layout, Written, int]:
+    def _write(self, work: Work, tree: Tree, path: Path, digest: str) -> tuple[Layout, Mapping[str, Any], int]:
+        """The layout, what there is to say of the file system, and how many blocks were written."""
         from ..image import dax, mbr
-        from ..image.ext4 import Ext4
         from ..image.sparse_file import SparseFile
 
-        plan = Ext4(tree)
+        plan = _planned(self.image.format, tree)
         layout = layout_for(plan.smallest, self.image.dax, self.align_mib)
         while not plan.fits(layout.filesystem_size):
             layout = layout_for(layout.filesystem_size + 1, self.image.dax, self.align_mib)
-        uuid, hash_seed = _ids(digest)
+        ids = _ids(self.image.format, digest)
         with SparseFile(path, layout.size) as out:
             for offset, partition in layout.tables:
-                out.write(offset, mbr.mbr((partition,), int.from_bytes(uuid[:4], "little")))
+                out.write(offset, mbr.mbr((partition,), int.from_bytes(ids[0][:4], "little")))
             if layout.dax:
                 out.write(dax.OFFSET, dax.pfn_block())
-            written = plan.write(
-                out, layout.start, layout.filesystem_size, uuid, hash_seed,
+            facts = plan.write(
+                out, layout.start, layout.filesystem_size, ids,
                 lambda done, total: work.progress(done, total, "files"),
             )  # fmt: skip
-        return layout, written, out.blocks
+        text = ids[0].hex()
+        text = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+        return layout, {"uuid": text, "block_size": BLOCK, **asdict(facts)}, out.blocks
 
 
-def _ids(digest: str) -> tuple[bytes, bytes]:
+def _planned(kind: str, tree: Tree) -> Ext4 | Erofs:
+    """Only the writer that is needed is loaded."""
+    if kind == "erofs":
+        from ..image.erofs import Erofs
+
+        return Erofs(tree)
+    from ..image.ext4 import Ext4
+
+    return Ext4(tree)
+
+
+def _ids(kind: str, digest: str) -> tuple[bytes, bytes]:
     """The file system's uuid (version 8: made from content, RFC 9562) and hash seed, from the tar's digest."""
-    whole = hashlib.sha256(f"ext4 {digest}".encode()).digest()
+    whole = hashlib.sha256(f"{kind} {digest}".encode()).digest()
     uuid = bytearray(whole[:16])
     uuid[6] = uuid[6] & 0x0F | 0x80
     uuid[8] = uuid[8] & 0x3F | 0x80
     return bytes(uuid), whole[16:]
 
 
-def _info(layout: Layout, written: Written, blocks: int, uuid: bytes, agent: AgentFile) -> dict[str, Any]:
-    from ..image.ext4_records import BLOCK
-
-    text = uuid.hex()
+def _info(kind: str, layout: Layout, filesystem: Mapping[str, Any], blocks: int, agent: AgentFile) -> dict[str, Any]:
     return {
         "version": 1,
-        "format": "ext4",
+        "format": kind,
         "dax": layout.dax,
         "size": layout.size,
         "allocated": blocks * BLOCK,
         "partition": {"number": 1, "start": layout.start, "size": layout.filesystem_size},
-        "filesystem": {
-            "uuid": "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])),
-            "block_size": BLOCK,
-            "blocks": written.geometry.blocks,
-            "used_blocks": written.used_blocks,
-            "inodes": written.geometry.groups * written.geometry.inodes_per_group,
-            "used_inodes": written.used_inodes,
-        },
+        "filesystem": dict(filesystem),
         "agent": {"path": "/" + agent.path.decode(), "sha256": agent.sha256},
     }

@@ -141,8 +141,8 @@ def agent_digest(evidence: Evidence) -> Verdict:
 def layout(evidence: Evidence) -> Verdict:
     """The image's partition tables, DAX header and file system are what Kata needs, and the agent is in it."""
     image = evidence.built.image
-    if image is None or image.rootfs_type != "ext4":
-        raise Skipped("the set has no ext4 image")
+    if image is None or image.rootfs_type not in ("ext4", "erofs"):
+        raise Skipped("the set has no image whose file system we read")
     if image.agent is None or image.agent.sha256 is None:
         raise Skipped("the set records no agent digest")
     try:
@@ -151,7 +151,7 @@ def layout(evidence: Evidence) -> Verdict:
         return Verdict(FAIL, f"{image.path.name}: {error.strerror}", _REBUILD)
     frame = Layout(image.dax, size, start_of(image.dax))
     agent = AgentFile(image.agent.path.lstrip("/").encode(), image.agent.sha256)
-    problems = list(islice(image_problems(image.path, frame, None, agent), _SHOWN))
+    problems = list(islice(image_problems(image.path, frame, image.rootfs_type, None, agent), _SHOWN))
     if problems:
         return Verdict(FAIL, "; ".join(problems), _REBUILD)
     return Verdict(PASS, f"{'with' if image.dax else 'without'} the DAX header, {size >> 20} MiB, the agent in place")

@@ -1,0 +1,316 @@
+"""Writes a tree as an uncompressed EROFS: unprivileged, no mount, no folder staged on the host.
+
+Files are stored plainly, in whole blocks and one after the other, which is what DAX can map; folders and targets of
+symbolic links lie behind their inodes where they fit. The bytes depend on the tree and the uuid only: not on a tool's
+version, the clock or the disk. Format: Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h of the kernel.
+Read back by `erofs_read` and by fsck.erofs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+from ..rootfs.tree import CHUNK, Kind, Node, Tree, read_padded, shown
+from .sparse_file import SparseFile
+
+BLOCK = 4096
+_SUPERBLOCK_AT, _SUPERBLOCK_SIZE = 1024, 128
+_MAGIC = 0xE0F5E1E2
+_CHECKSUM, _MTIME = 1, 2  # compatible features: the superblock has a checksum; times are of modification
+_UNIT = 32  # inodes lie on multiples of it; an inode's number is its place counted so
+_PLAIN, _INLINE = 0, 2  # data in blocks of its own; its last part behind the inode
+_EXTENDED = 1
+_ENTRY = struct.Struct("<QHBB")  # inode, where its name lies, type
+_FILE_TYPES = {
+    Kind.FILE: 1,
+    Kind.DIRECTORY: 2,
+    Kind.CHARACTER: 3,
+    Kind.BLOCK: 4,
+    Kind.FIFO: 5,
+    Kind.SYMLINK: 7,
+}
+_XATTR_PREFIXES = {
+    b"user.": 1,
+    b"system.posix_acl_access": 2,
+    b"system.posix_acl_default": 3,
+    b"trusted.": 4,
+    b"security.": 6,
+}
+_MAX_BLOCKS = 1 << 32
+_STEPS = 100  # how often progress is told
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class _Inode:
+    """One inode to be written. ``at``: its place in bytes; ``data_at``: its first block of data, if it has any.
+
+    ``body``: the bytes of a folder or of a long target; ``tail``: how many of its last ones lie behind the inode.
+    """
+
+    number: int
+    path: bytes
+    node: Node
+    links: int = 1
+    attributes: bytes = b""
+    entries: list[tuple[bytes, int, _Inode]] = field(default_factory=list)
+    size: int = 0
+    extended: bool = False
+    tail: int = 0
+    at: int = 0
+    data_at: int = 0
+
+    @property
+    def header(self) -> int:
+        return (64 if self.extended else 32) + len(self.attributes)
+
+    @property
+    def data_blocks(self) -> int:
+        return -(-(self.size - self.tail) // BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a file system came to: blocks of its partition, those it uses, and inodes."""
+
+    blocks: int
+    used_blocks: int
+    inodes: int
+
+
+class Erofs:
+    """A tree laid out as EROFS. Raises InputError for what EROFS cannot hold, with the path."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._inodes = _numbered(tree)
+        times = Counter(inode.node.mtime for inode in self._inodes)
+        self._build_time = min(times, key=lambda time: (-times[time], time))  # what most inodes need not repeat
+        for inode in self._inodes:
+            _measure(inode, self._build_time)
+        self._blocks = self._allocate()
+
+    @property
+    def smallest(self) -> int:
+        """Its size in bytes."""
+        return self._blocks * BLOCK
+
+    def fits(self, size: int) -> bool:
+        """Whether it fits that many bytes."""
+        return self.smallest <= size and self._blocks < _MAX_BLOCKS
+
+    def write(self, out: SparseFile, offset: int, size: int, ids: tuple[bytes, bytes], progress: Progress) -> Written:
+        """Write it at ``offset`` of a file, into ``size`` bytes; ``ids``: its uuid, and one that is not used.
+
+        ``progress`` gets files done and files in all. Raises InputError when it does not fit, ToolError when the
+        disk is full.
+        """
+        if not self.fits(size):
+            raise InputError(f"a file system of {self.smallest} bytes does not fit {size}")
+        self._write_inodes(out, offset, ids[0])
+        files = [i for i in self._inodes if i.node.content and i.data_blocks]
+        step = max(1, len(files) // _STEPS)
+        for done, inode in enumerate(files):
+            if done % step == 0:
+                progress(done, len(files))
+            for position, data in _file_data(inode):
+                out.write(offset + inode.data_at * BLOCK + position, data)
+        progress(len(files), len(files))
+        return Written(size // BLOCK, self._blocks, len(self._inodes))
+
+    def _allocate(self) -> int:
+        """Give every inode its place and its blocks; the number of blocks in all.
+
+        Inodes come first, then folders and the like, then files in path order.
+        """
+        at = _SUPERBLOCK_AT + _SUPERBLOCK_SIZE
+        for inode in self._inodes:
+            whole = inode.header + inode.tail
+            if inode.tail and at % BLOCK + whole > BLOCK:
+                at += -at % BLOCK  # what lies behind an inode must not cross into another block
+            inode.at = at
+            at += whole + -whole % _UNIT
+        block = -(-at // BLOCK)
+        for is_file in (False, True):
+            for inode in self._inodes:
+                if (inode.node.kind is Kind.FILE) is is_file and inode.data_blocks:
+                    inode.data_at = block
+                    block += inode.data_blocks
+        return block
+
+    def _write_inodes(self, out: SparseFile, offset: int, uuid: bytes) -> None:
+        """All that is not a file's data. Blocks are written as they fill up: inodes ascend."""
+        pending, start = bytearray(_SUPERBLOCK_AT + _SUPERBLOCK_SIZE), 0
+        first_block = b""
+        for inode in self._inodes:
+            body = _body(inode)
+            if inode.data_blocks and inode.node.kind is not Kind.FILE:
+                out.write(offset + inode.data_at * BLOCK, body[: inode.data_blocks * BLOCK])
+            pending += bytes(inode.at - start - len(pending))
+            pending += _record(inode, self._build_time) + inode.attributes + body[len(body) - inode.tail :]
+            if len(pending) >= CHUNK:
+                whole = len(pending) // BLOCK * BLOCK
+                first_block = first_block or bytes(pending[:BLOCK])
+                out.write(offset + start, bytes(pending[:whole]))
+                del pending[:whole]
+                start += whole
+        pending += bytes(-len(pending) % BLOCK)
+        out.write(offset + start, bytes(pending))
+        self._write_superblock(out, offset, uuid, first_block or bytes(pending[:BLOCK]))
+
+    def _write_superblock(self, out: SparseFile, offset: int, uuid: bytes, block: bytes) -> None:
+        root = self._inodes[0].at // _UNIT
+        fields = struct.pack(
+            "<IIIBBHQQIIII16s16sIHHH",
+            _MAGIC, 0, _CHECKSUM | _MTIME, BLOCK.bit_length() - 1, 0, root, len(self._inodes),
+            self._build_time, 0, self._blocks, 0, 0, uuid, b"", 0, 0, 0, 0,
+        ).ljust(_SUPERBLOCK_SIZE, b"\0")  # fmt: skip
+        rest = block[_SUPERBLOCK_AT + _SUPERBLOCK_SIZE :]
+        checksum = crc32c(fields + rest)
+        out.write(offset, bytes(_SUPERBLOCK_AT) + fields[:4] + struct.pack("<I", checksum) + fields[8:] + rest)
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (Castagnoli, RFC 3720) as EROFS has it: from all ones, and not inverted at the end."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value
+
+
+def _numbered(tree: Tree) -> list[_Inode]:
+    """The inodes in path order, with link counts and folders' entries."""
+    inodes: dict[int, _Inode] = {}
+    folders: dict[bytes, _Inode] = {}
+    for path, node in tree.walk():
+        inode = inodes.get(id(node))
+        if inode is None:
+            inode = inodes[id(node)] = _Inode(len(inodes) + 1, path, node)
+        else:
+            inode.links += 1
+        kind = _FILE_TYPES[node.kind]
+        above = folders.get(path.rpartition(b"/")[0])
+        if node.kind is Kind.DIRECTORY:
+            folders[path] = inode
+            inode.links = 2
+            parent = above if above and path else inode
+            inode.entries = [(b".", kind, inode), (b"..", kind, parent)]
+            if path:
+                parent.links += 1
+        if above and path:
+            above.entries.append((path.rpartition(b"/")[2], kind, inode))
+    for inode in folders.values():
+        inode.entries.sort(key=lambda entry: entry[0])  # readers search by bisection
+    return list(inodes.values())
+
+
+def _measure(inode: _Inode, build_time: int) -> None:
+    """Work out sizes, before anything has a place. Raises InputError."""
+    node = inode.node
+    inode.attributes = _attributes(inode)
+    inode.size = sum(_block_sizes(inode)) if node.kind is Kind.DIRECTORY else node.size
+    if node.kind is Kind.SYMLINK and inode.size >= BLOCK:
+        raise InputError(f"{shown(inode.path)} is a symbolic link to a path of {inode.size} bytes")
+    inode.extended = (
+        node.mtime != build_time or max(node.uid, node.gid, inode.links) > 0xFFFF or inode.size > 0xFFFFFFFF
+    )
+    tail = inode.size % BLOCK
+    if node.kind in (Kind.DIRECTORY, Kind.SYMLINK) and inode.header + tail <= BLOCK:
+        inode.tail = tail
+
+
+def _attributes(inode: _Inode) -> bytes:
+    """Extended attributes as they follow an inode: a header of 12 bytes, then each on a multiple of four."""
+    if not inode.node.xattrs:
+        return b""
+    body = bytearray(12)
+    for name, value in inode.node.xattrs:
+        prefix = next((p for p in _XATTR_PREFIXES if name.startswith(p)), None)
+        if prefix is None:
+            raise InputError(f"{shown(inode.path)} has the attribute {name!r}, which EROFS cannot hold")
+        rest = name[len(prefix) :]
+        if len(rest) > 0xFF or len(value) > 0xFFFF:
+            raise InputError(f"{shown(inode.path)} has an extended attribute larger than EROFS allows")
+        body += struct.pack("<BBH", len(rest), _XATTR_PREFIXES[prefix], len(value)) + rest + value
+        body += bytes(-len(body) % 4)
+    if len(body) > 0xFFFF * 4:
+        raise InputError(f"{shown(inode.path)} has more extended attributes than EROFS allows")
+    return bytes(body)
+
+
+def _split(inode: _Inode) -> Iterator[list[tuple[bytes, int, _Inode]]]:
+    """A folder's entries, block by block."""
+    block: list[tuple[bytes, int, _Inode]] = []
+    room = BLOCK
+    for entry in inode.entries:
+        need = _ENTRY.size + len(entry[0])
+        if need > room:
+            yield block
+            block, room = [], BLOCK
+        block.append(entry)
+        room -= need
+    yield block
+
+
+def _block_sizes(inode: _Inode) -> Iterator[int]:
+    """The sizes of a folder's blocks: all are full but the last."""
+    blocks = [sum(_ENTRY.size + len(name) for name, _, _ in block) for block in _split(inode)]
+    yield from (BLOCK for _ in blocks[1:])
+    yield blocks[-1]
+
+
+def _body(inode: _Inode) -> bytes:
+    """The bytes of a folder or of a symbolic link; nothing for a file, which is copied by itself."""
+    if inode.node.kind is not Kind.DIRECTORY:
+        return inode.node.target
+    blocks = []
+    for entries in _split(inode):
+        names_at = len(entries) * _ENTRY.size
+        head, names = bytearray(), bytearray()
+        for name, kind, target in entries:
+            head += _ENTRY.pack(target.at // _UNIT, names_at + len(names), kind, 0)
+            names += name
+        blocks.append(bytes(head + names))
+    return b"".join(block.ljust(BLOCK, b"\0") for block in blocks[:-1]) + blocks[-1]
+
+
+def _record(inode: _Inode, build_time: int) -> bytes:
+    """The inode itself: 32 bytes, or 64 where something does not fit these."""
+    node = inode.node
+    layout = _INLINE if inode.tail else _PLAIN
+    attributes = (len(inode.attributes) - 12) // 4 + 1 if inode.attributes else 0
+    union = _device(node.rdev) if node.kind in (Kind.CHARACTER, Kind.BLOCK) else inode.data_at
+    mode = node.kind.value | node.mode
+    size = 0 if node.kind in (Kind.CHARACTER, Kind.BLOCK, Kind.FIFO) else inode.size
+    if inode.extended:
+        return struct.pack(
+            "<HHHHQIIIIQII16x",
+            layout << 1 | _EXTENDED, attributes, mode, 0, size, union, inode.number, node.uid, node.gid,
+            node.mtime & (1 << 64) - 1, 0, inode.links,
+        )  # fmt: skip
+    return struct.pack(
+        "<HHHHIIIIHHI",
+        layout << 1, attributes, mode, inode.links, size, 0, union, inode.number, node.uid, node.gid, 0,
+    )  # fmt: skip
+
+
+def _device(rdev: tuple[int, int]) -> int:
+    major, minor = rdev
+    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
+
+
+def _file_data(inode: _Inode) -> Iterator[tuple[int, bytes]]:
+    """A file's data as (offset, bytes); holes are skipped: the image file has holes there, too."""
+    content = inode.node.content
+    assert content is not None  # noqa: S101 -- the caller chose files
+    done = 0
+    for start, length in content.ranges:
+        first, end = max(start // BLOCK * BLOCK, done), -(-(start + length) // BLOCK) * BLOCK
+        for at in range(first, end, CHUNK):
+            yield at, read_padded(content, at, min(CHUNK, end - at, content.size - at))
+        done = max(done, end)
