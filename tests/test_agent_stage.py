@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,8 @@ from typing import ClassVar
 
 import pytest
 from agent_harness import AGENT, ROOT, compile_agent
-from kata_toolkit.elf import MACHINES, read_program
+from kata_toolkit.arch import arches, native
+from kata_toolkit.elf import read_program
 from kata_toolkit.errors import InputError, KataToolkitError
 from kata_toolkit.events import ignore
 from kata_toolkit.pipeline.engine import Engine
@@ -27,7 +27,7 @@ from kata_toolkit.stages.agent import AgentStage
 
 pytestmark = pytest.mark.tool
 
-ARCH = platform.machine()
+ARCH = native().name
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,9 @@ def test_binaries_that_do_not_fit_are_refused(static_program: bytes, tmp_path: P
     assert "empty is not a 64-bit little-endian ELF file" in refusal(given("empty", b""), cache)
     assert "cut is cut off" in refusal(given("cut", static_program[:5000]), cache)
     assert "head is cut off" in refusal(given("head", static_program[:70]), cache)
-    other = next(name for name in MACHINES if name != ARCH)
+    other = next(name for name in arches() if name != ARCH)
     foreign = bytearray(static_program)
-    foreign[18:20] = MACHINES[other].to_bytes(2, "little")
+    foreign[18:20] = arches()[other].machine.to_bytes(2, "little")
     assert f"built for {other}, the guest is {ARCH}" in refusal(given("foreign", bytes(foreign)), cache)
     dynamic = Path("/bin/ls").read_bytes()
     assert "dynamic is not static: it needs /lib" in refusal(given("dynamic", dynamic), cache)

@@ -26,6 +26,7 @@ PACKAGE = Path(resources.__file__).parent
 # What carries, names, reports and remembers, but lays out no byte of an output.
 NO_SAY = {
     "apt.py",
+    "arch.py",  # what it and toolchain.py say stands in the commands and options of the recipe
     "archive.py",
     "download.py",
     "errors.py",
@@ -34,6 +35,7 @@ NO_SAY = {
     "locks.py",
     "resources.py",
     "run.py",
+    "toolchain.py",
     "kconfig/expression.py",  # these three explain a request that was not met: then there is no output
     "kconfig/scan.py",
     "kconfig/unmet.py",

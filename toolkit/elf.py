@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from .arch import arches
 from .errors import InputError
 
 _MAGIC_64_LITTLE = b"\x7fELF\x02\x01"
@@ -15,12 +16,10 @@ _EXECUTABLE, _SHARED = 2, 3  # e_type; position-independent programs are ET_DYN
 _INTERP = 3  # p_type: names the dynamic linker
 _MAX_INTERP = 4096
 
-MACHINES = {"x86_64": 62, "aarch64": 183, "s390x": 22, "ppc64le": 21, "riscv64": 243}  # e_machine
-
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An executable: the number of its machine (see MACHINES), and its dynamic linker or None if it is static."""
+    """An executable: the number of its machine (e_machine), and its dynamic linker or None if it is static."""
 
     machine: int
     interpreter: str | None
@@ -28,7 +27,7 @@ class Program:
     @property
     def arch(self) -> str:
         """The machine's name, for messages."""
-        return next((name for name, number in MACHINES.items() if number == self.machine), f"machine {self.machine}")
+        return next((a.name for a in arches().values() if a.machine == self.machine), f"machine {self.machine}")
 
 
 def read_program(path: Path, name: str | None = None) -> Program:

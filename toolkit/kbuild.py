@@ -1,4 +1,4 @@
-"""How the kernel's own make is called: architectures, fixed variables, build folders that survive between builds."""
+"""How the kernel's own make is called: fixed variables, and build folders that survive between builds."""
 
 from __future__ import annotations
 
@@ -8,29 +8,15 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import run
 from .errors import InputError
 from .locks import locked
-from .pipeline.stage import Command, Inputs
+from .pipeline.stage import Command
 from .pipeline.store import CACHE_VARIABLE
-
-
-@dataclass(frozen=True, slots=True)
-class Arch:
-    """An architecture as the kernel names it: ARCH=, the folder below arch/, the bootable image, ELF e_machine."""
-
-    make: str
-    folder: str
-    target: str
-    image: str
-    machine: int
-
-
-ARCHES = {"x86_64": Arch("x86_64", "x86", "bzImage", "arch/x86/boot/bzImage", 62)}
+from .toolchain import Toolchain
 
 # Nothing of these is in the kernel: whether the tool is installed must not show in .config.
 _UNUSED_TOOLS = ("PAHOLE=pahole-unused", "RUSTC=rustc-unused", "BINDGEN=bindgen-unused")
@@ -43,21 +29,15 @@ _STAMP = {
 }
 
 
-def arch_of(name: str) -> Arch:
-    """Raises InputError for an architecture we build no kernels for."""
-    if name not in ARCHES:
-        raise InputError(f"no kernel can be built for {name} yet", hint=f"possible: {', '.join(ARCHES)}")
-    return ARCHES[name]
-
-
-def make(arch: Arch, *words: str, env: dict[str, str] | None = None) -> Command:
-    """A call of the kernel's make with the places ``@tree@``, ``@build@`` and ``@cc@``."""
-    variables = (f"ARCH={arch.make}", "CC=@cc@", "HOSTCC=gcc", "LOCALVERSION=", *_UNUSED_TOOLS)
+def make(toolchain: Toolchain, *words: str, env: dict[str, str] | None = None) -> Command:
+    """A call of the kernel's make with the places ``@tree@``, ``@build@`` and ``@cc@`` (see `places`)."""
+    compilers = ("CC=@cc@", f"HOSTCC={toolchain.host_compiler}", *toolchain.variables)
+    variables = (f"ARCH={toolchain.arch.make}", *compilers, "LOCALVERSION=", *_UNUSED_TOOLS)
     stamp = tuple(f"{name}={value}" for name, value in _STAMP.items())
     return Command("make", "-C", "@tree@", "O=@build@", *variables, *stamp, *words, env=env)
 
 
-def places(tree: Path, build: Path, *, compiles: bool) -> dict[str, Any]:
+def places(toolchain: Toolchain, tree: Path, build: Path, *, compiles: bool) -> dict[str, Any]:
     """What fills the places of `make`'s commands; where much is compiled, ccache helps if it is there.
 
     Raises InputError for a path that make cannot work with.
@@ -71,7 +51,7 @@ def places(tree: Path, build: Path, *, compiles: bool) -> dict[str, Any]:
     return {
         "tree": str(tree),
         "build": str(build),
-        "cc": "ccache gcc" if compiles and _ccache() else "gcc",
+        "cc": f"ccache {toolchain.compiler}" if compiles and _ccache() else toolchain.compiler,
     }
 
 
@@ -92,11 +72,6 @@ def ccache_environment(tree: Path, cache: Path) -> dict[str, str]:
         "CCACHE_DEPEND": "1",
         "CCACHE_MAXSIZE": "4G",
     }
-
-
-def toolchain(inputs: Inputs) -> dict[str, str]:
-    """The tools that decide what is compiled. Raises ToolError with what to install."""
-    return {name: inputs.tool(name, "--version") for name in ("gcc", "ld", "make")}
 
 
 @contextmanager

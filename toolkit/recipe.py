@@ -70,6 +70,6 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
     origin = KernelOrigin(kernel.source, kernel.patches)
     return (
         KernelSourceStage(origin),
-        KernelConfigStage(origin, kernel.profile, kernel.options, spec.arch),
-        KernelStage(origin, spec.arch),
+        KernelConfigStage(origin, kernel.profile, kernel.options, spec.arch, kernel.toolchain, kernel.features),
+        KernelStage(origin, spec.arch, kernel.toolchain),
     )

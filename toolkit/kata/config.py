@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import set_paths
+from ..arch import arch_of
 from ..errors import InputError, InternalError, Problem, Where
 from ..spec.model import Dialect, Hypervisor, Spec
 from .cmdline import agent_params
@@ -21,7 +22,7 @@ TEMPLATE = "configuration.toml.j2"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a configuration is to be written for: the parts of a spec that decide it."""
+    """What a configuration is to be written for: the parts of a spec that decide it. ``arch``: by Kata's name."""
 
     name: str
     prefix: str
@@ -38,7 +39,7 @@ class Request:
         return cls(
             name=spec.name,
             prefix=spec.prefix,
-            arch=spec.arch,
+            arch=arch_of(spec.arch).uname,
             kata=spec.kata,
             hypervisor=hypervisor,
             rootfs_type=spec.image.format,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import __version__
+from ..arch import arch_of
 from ..kata.config import guest_settings
 from ..spec.model import BuiltinAgent, Spec
 from .layout import Artifact
@@ -23,7 +24,7 @@ def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry]
     document = {
         "version": 1,
         "name": spec.name,
-        "arch": spec.arch,
+        "arch": arch_of(spec.arch).uname,
         "kata": spec.kata,
         "prefix": spec.prefix,
         "partial": not {"kernel", "runtime_config", "wrapper", *(h.boot for h in spec.hypervisors)} <= roles.keys(),

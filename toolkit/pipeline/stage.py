@@ -27,7 +27,7 @@ PLACES = {
     "jobs": "the number of jobs",
     "tree": "the unpacked kernel source, in the cache",
     "build": "the kernel's build folder, in the cache",
-    "cc": "gcc, behind ccache where it is installed",
+    "cc": "the compiler, behind ccache where it is installed",
     "busybox": "this machine's static busybox",
     "protobuf_c": "libprotobuf-c.a, as the compiler finds it",
 }

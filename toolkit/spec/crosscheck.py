@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 
+from ..arch import arch_of
 from ..errors import InputError, Problem, Where
 from ..resources import resource
 from .model import Artifact, BinaryAgent, PrebuiltKernel, Spec, TarballKernel, TreeKernel
@@ -104,12 +105,26 @@ def _profile_exists(read: Read) -> Iterator[Problem]:
         yield Problem(f'there is no kernel profile "{spec.kernel.profile}"', where, hint)
 
 
+def _features_fit(read: Read) -> Iterator[Problem]:
+    from ..kconfig.fragments import load_library
+    from ..kconfig.selection import select
+
+    kernel = read.spec.kernel
+    library = load_library() if kernel.features.add or kernel.features.drop else None
+    if library and kernel.profile in library.profiles and not isinstance(kernel.source, PrebuiltKernel):
+        try:
+            select(library, kernel.profile, kernel.features, arch=read.spec.arch)
+        except InputError as error:
+            yield from error.problems
+
+
 def _prebuilt_takes_nothing(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
     if not isinstance(spec.kernel.source, PrebuiltKernel):
         return
     for key, given in (
         ("profile", tree.has(("kernel", "profile"))),
+        ("features", bool(spec.kernel.features.add or spec.kernel.features.drop)),
         ("options", bool(spec.kernel.options)),
         ("patches", bool(spec.kernel.patches)),
     ):
@@ -180,7 +195,9 @@ def _settings(read: Read) -> Iterator[Problem]:
         path = (*HYPERVISORS, hypervisor.name)
         if read.lacks((*path, "dialects")) or read.lacks((*path, "boot")):
             continue
-        for problem in check_settings(hypervisor, read.spec.kata, arch=read.spec.arch, dax=read.spec.image.dax):
+        for problem in check_settings(
+            hypervisor, read.spec.kata, arch=arch_of(read.spec.arch).uname, dax=read.spec.image.dax
+        ):
             yield problem if problem.where else replace(problem, where=read.tree.key_where((*path, "settings")))
 
 
@@ -240,6 +257,7 @@ def _prefix(read: Read) -> Iterator[Problem]:
 
 RULES = (
     Rule(_profile_exists, needs=(SOURCE,)),
+    Rule(_features_fit, needs=(SOURCE, ("arch",), ("kernel", "features"))),
     Rule(_prebuilt_takes_nothing),
     Rule(_kernel_source_files),
     Rule(_patches),

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import resources
-from ..elf import MACHINES, read_program
+from ..arch import arch_of
+from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.files import copy_checked
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
@@ -80,7 +81,7 @@ class AgentStage(Stage):
         work.run(generate)
         work.run(compile_, protobuf_c=library)
         program = read_program(work.out / INIT)
-        if program.interpreter or program.machine != MACHINES[self.arch]:
+        if program.interpreter or program.machine != arch_of(self.arch).machine:
             raise ToolError(f"{compile_.argv[0]} did not make a static program for {self.arch}")
         (work.out / INIT).chmod(0o755)
 
@@ -112,7 +113,7 @@ class AgentStage(Stage):
 def _require_fit(path: Path, name: str, arch: str) -> None:
     """The program runs in a guest of that architecture whose root file system holds no libraries."""
     program = read_program(path, name)
-    if program.machine != MACHINES[arch]:
+    if program.machine != arch_of(arch).machine:
         raise InputError(f"the agent {name} is built for {program.arch}, the guest is {arch}")
     if program.interpreter:
         raise InputError(

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import kbuild
-from ..errors import ToolError
+from ..errors import InputError, ToolError
 from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..toolchain import Toolchain
 from .kernel_source import KernelOrigin
 
 _COMPILED = re.compile(r"^\s+(?:CC|AS)\s+(\S+)$")  # what make prints for each object of the kernel
@@ -33,31 +34,35 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class KernelStage(Stage):
-    """Output: ``vmlinux`` (packed; what QEMU boots), ``vmlinuz``, ``config``, ``System.map``, ``release``."""
+    """Output: ``vmlinux`` (what QEMU boots: a packed ELF file, or the architecture's Image), ``vmlinuz``, ``config``,
+    ``System.map``, ``release``, and ``objects``, the names of those that vmlinux was linked from.
+    """
 
     name: ClassVar[str] = "kernel"
     title: ClassVar[str] = "guest kernel"
-    modules: ClassVar[tuple[str, ...]] = ("vmlinux.py",)
+    modules: ClassVar[tuple[str, ...]] = ("kernel_objects.py", "vmlinux.py")
 
     origin: KernelOrigin
     arch: str
+    toolchain: str = "gcc"
 
     def plan(self, inputs: Inputs) -> Recipe:
-        """Raises NotBuiltYet before source and configuration are known, ToolError for a compiler that is missing."""
-        arch = kbuild.arch_of(self.arch)
+        """Raises NotBuiltYet before source and configuration are known, ToolError for a compiler that is missing,
+        InputError for an architecture that nothing is compiled for."""
+        toolchain = self._toolchain()
         config = inputs.path("kernel_config", "config").read_text()
         tools = {tool: inputs.tool(tool, "--version") for tool in ("bc", "gzip", *_compressor(config))}
         return Recipe(
             commands=[
-                kbuild.make(arch, "-j@jobs@", "vmlinux", arch.target),
-                kbuild.make(arch, "-s", "kernelrelease"),
+                kbuild.make(toolchain, "-j@jobs@", *toolchain.arch.targets),
+                kbuild.make(toolchain, "-s", "kernelrelease"),
             ],
             options={"arch": self.arch},
             inputs={
                 "kernel_config/config": inputs.digest("kernel_config", "config"),
                 "kernel_source/source.json": inputs.digest("kernel_source", "source.json"),
             },
-            tools={**kbuild.toolchain(inputs), **tools},
+            tools={**toolchain.identities(inputs), **tools},
             modules=self.module_digests(),
         )
 
@@ -67,15 +72,27 @@ class KernelStage(Stage):
             self._build(tree, config, work)
         (work.out / "config").write_bytes(config)
 
+    def _toolchain(self) -> Toolchain:
+        toolchain = Toolchain.of(self.arch, self.toolchain)
+        if not toolchain.arch.builds:
+            raise InputError(
+                f"a kernel for {self.arch} is configured, but not built here",
+                hint="take a prebuilt one: kernel.source with kind: prebuilt",
+            )
+        return toolchain
+
     def _build(self, tree: KernelTree, config: bytes, work: Work) -> None:
+        from ..kernel_objects import linked_objects
         from ..vmlinux import compact
 
+        toolchain = self._toolchain()
+        arch = toolchain.arch
         compile_, release = work.recipe.commands
         cache = work.inputs.cache
         name = f"kernel-build-{_key(work.recipe, tree.path)}"
         with kbuild.build_folder(cache, name) as (build, kept):
             ccache = kbuild.ccache_environment(tree.path, cache)
-            places = kbuild.places(tree.path, build, compiles=True)
+            places = kbuild.places(toolchain, tree.path, build, compiles=True)
             if not kept or (build / ".config").read_bytes() != config:
                 (build / ".config").write_bytes(config)
             with _Objects(work, name, kept) as objects:
@@ -86,9 +103,13 @@ class KernelStage(Stage):
                     hint="did the compiler change while the build ran? build again",
                 )
             tree.require_unchanged()
-            (work.out / "vmlinux").write_bytes(compact((build / "vmlinux").read_bytes()))
-            shutil.copyfile(build / kbuild.arch_of(self.arch).image, work.out / "vmlinuz")
+            if arch.packs:
+                (work.out / "vmlinux").write_bytes(compact((build / arch.boots).read_bytes()))
+            else:
+                shutil.copyfile(build / arch.boots, work.out / "vmlinux")
+            shutil.copyfile(build / arch.image, work.out / "vmlinuz")
             shutil.copyfile(build / "System.map", work.out / "System.map")
+            (work.out / "objects").write_text("".join(f"{name}\n" for name in linked_objects(build)))
             version = work.run(release, **places).output.splitlines()[-1]
         (work.out / "release").write_text(version + "\n")
 

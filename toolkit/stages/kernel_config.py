@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import kbuild, resources
+from ..arch import arch_of
 from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
-from ..spec.model import KernelOption
+from ..spec.model import FeatureChanges, KernelOption
+from ..toolchain import Toolchain
 from .kernel_source import KernelOrigin
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class KernelConfigStage(Stage):
         "kconfig/fragments.py",
         "kconfig/requests.py",
         "kconfig/resolve.py",
+        "kconfig/selection.py",
+        "kconfig/soundness.py",
         "kconfig/versions.py",
         "stages/kernel_config.py",
     )
@@ -42,16 +46,18 @@ class KernelConfigStage(Stage):
     profile: str
     options: tuple[KernelOption, ...]
     arch: str
+    toolchain: str = "gcc"
+    features: FeatureChanges = field(default_factory=FeatureChanges)
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises NotBuiltYet before the source is known, InputError for a profile or feature that is wrong."""
         asked = self._asked(inputs)
-        arch = kbuild.arch_of(self.arch)
+        toolchain = Toolchain.of(self.arch, self.toolchain)
         tools = {name: inputs.tool(name, "--version") for name in ("flex", "bison")}
         return Recipe(
             commands=[
                 kbuild.make(
-                    arch,
+                    toolchain,
                     "allnoconfig",
                     env={"KCONFIG_ALLCONFIG": "@scratch@/requests", "KCONFIG_WARN_UNKNOWN_SYMBOLS": "1"},
                 )
@@ -59,14 +65,14 @@ class KernelConfigStage(Stage):
             options={"profile": self.profile, "arch": self.arch, "symbols": asked["symbols"]},
             files={"kernel-configs (the wording of a why)": asked["reasons"]},
             inputs={"kernel_source/source.json": inputs.digest("kernel_source", "source.json")},
-            tools={**kbuild.toolchain(inputs), **tools},
+            tools={**toolchain.identities(inputs), **tools},
             modules=self.module_digests(),
         )
 
     def run(self, work: Work) -> None:
         from ..kconfig.resolve import check, report
 
-        arch = kbuild.arch_of(self.arch)
+        arch = arch_of(self.arch)
         wishes = self._wishes(work.inputs)
         (work.scratch / "requests").write_text(wishes.allconfig())
         with self.origin.tree(work) as tree:
@@ -79,22 +85,33 @@ class KernelConfigStage(Stage):
     def _resolve(self, tree: KernelTree, work: Work) -> str:
         """What conf makes of the requests in scratch; conf itself is kept between builds."""
         cache = work.inputs.cache
-        with kbuild.build_folder(cache, f"kernel-conf-{_short(tree.path)}") as (build, _):
+        toolchain = Toolchain.of(self.arch, self.toolchain)
+        name = f"kernel-conf-{_short(f'{tree.path} {toolchain.host_compiler}')}"
+        with kbuild.build_folder(cache, name) as (build, _):
             (build / ".config").unlink(missing_ok=True)
-            work.run(work.recipe.commands[0], **kbuild.places(tree.path, build, compiles=False))
+            work.run(work.recipe.commands[0], **kbuild.places(toolchain, tree.path, build, compiles=False))
             return (build / ".config").read_text()
 
     def _wishes(self, inputs: Inputs) -> Wishes:
         from ..kconfig.fragments import load_library
         from ..kconfig.requests import collect
 
-        return collect(load_library(), self.profile, self.options, arch=self.arch, kernel=_version(inputs))
+        return collect(
+            load_library(),
+            self.profile,
+            self.options,
+            arch=self.arch,
+            kernel=_version(inputs),
+            changes=self.features,
+        )
 
     def _asked(self, inputs: Inputs) -> Mapping[str, Any]:
         """Symbols and a digest of the reasons; remembered by data and code that decide them: reading 40 files of YAML
         takes longer than a build that has nothing to do should."""
         options = [[o.symbol, o.value] for o in self.options]
-        key = json.dumps([self.module_digests(), _library_digest(), self.profile, options, self.arch, _version(inputs)])
+        changes = [sorted(self.features.add), sorted(self.features.drop)]
+        parts = [self.module_digests(), _library_digest(), self.profile, changes, options, self.arch, _version(inputs)]
+        key = json.dumps(parts)
         memo = inputs.cache / "kconfig" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         known = read_json(memo, {})
         if not known:

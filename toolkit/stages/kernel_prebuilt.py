@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .. import kbuild
+from ..arch import Arch, arch_of
 from ..errors import InputError
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Artifact, PrebuiltKernel
@@ -26,10 +26,7 @@ class PrebuiltKernelStage(Stage):
 
     name: ClassVar[str] = "kernel"
     title: ClassVar[str] = "guest kernel"
-    modules: ClassVar[tuple[str, ...]] = (
-        "kbuild.py",
-        "stages/kernel_prebuilt.py",
-    )
+    modules: ClassVar[tuple[str, ...]] = ("stages/kernel_prebuilt.py",)
 
     source: PrebuiltKernel
     arch: str
@@ -52,7 +49,7 @@ class PrebuiltKernelStage(Stage):
             shutil.copyfile(path, work.out / _NAMES[part])
         vmlinux = work.out / "vmlinux"
         name = self.source.vmlinux.name
-        _require_elf(vmlinux, name, kbuild.arch_of(self.arch), self.arch)
+        _require_elf(vmlinux, name, arch_of(self.arch), self.arch)
         if self.source.bzimage:
             _require_bzimage(work.out / "vmlinuz", self.source.bzimage.name)
         (work.out / "release").write_text(_release(vmlinux, name) + "\n")
@@ -68,7 +65,7 @@ def _located(part: str, artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
     return inputs.path("sources", f"kernel-{part}"), inputs.digest("sources", f"kernel-{part}")
 
 
-def _require_elf(path: Path, name: str, arch: kbuild.Arch, arch_name: str) -> None:
+def _require_elf(path: Path, name: str, arch: Arch, arch_name: str) -> None:
     with path.open("rb") as stream:
         header = stream.read(20)
     if not header.startswith(_ELF64_LITTLE):
