@@ -45,6 +45,12 @@ class KernelTree:
             raise ToolError(f"the kernel source in {self.path} changed while it was used", hint="build again")
 
 
+def folder_of(digest: str, patches: Sequence[tuple[Path, str]], cache: Path) -> Path:
+    """Where `from_archive` unpacks to; it may not be there."""
+    key = hashlib.sha256(json.dumps([digest, [d for _, d in patches]]).encode()).hexdigest()[:32]
+    return cache / "scratch" / f"kernel-source-{key}"
+
+
 @contextmanager
 def from_archive(
     archive: Path, digest: str, patches: Sequence[tuple[Path, str]], cache: Path, on_file: OnFile
@@ -55,8 +61,7 @@ def from_archive(
     tree; to replace one that others use, we wait for them. Raises InputError for a damaged archive or a patch that
     does not apply.
     """
-    key = hashlib.sha256(json.dumps([digest, [d for _, d in patches]]).encode()).hexdigest()[:32]
-    folder = cache / "scratch" / f"kernel-source-{key}"
+    folder = folder_of(digest, patches, cache)
     with (cache / "locks" / f"{folder.name}.users").open("a") as users:
         with locked(cache / "locks" / folder.name):
             tree = _whole(folder)

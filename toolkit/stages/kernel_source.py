@@ -36,22 +36,37 @@ class KernelOrigin:
 
     @contextmanager
     def tree(self, work: Work) -> Iterator[kernel_tree.KernelTree]:
-        """The tree, unpacked and patched if need be, ours to read while the context lasts.
-
-        Raises InputError, ToolError.
-        """
-        archive = self.archive(work.inputs)
-        if archive is None:
-            assert isinstance(self.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
-            yield kernel_tree.from_folder(self.source.path, work.inputs.cache)
-            return
-        patches = [(patch, work.inputs.file_digest(patch)) for patch in self.patches]
+        """`open` for a stage at work, which tells how far unpacking is. Raises InputError, ToolError."""
 
         def on_file(done: int) -> None:
             work.progress(done, 0, "files", "unpacking")
 
-        with kernel_tree.from_archive(*archive, patches, work.inputs.cache, on_file) as tree:
+        with self.open(work.inputs, on_file) as tree:
             yield tree
+
+    @contextmanager
+    def open(self, inputs: Inputs, on_file: kernel_tree.OnFile) -> Iterator[kernel_tree.KernelTree]:
+        """The tree, unpacked and patched if need be, ours to read while the context lasts.
+
+        Raises InputError, ToolError.
+        """
+        archive = self.archive(inputs)
+        if archive is None:
+            assert isinstance(self.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
+            yield kernel_tree.from_folder(self.source.path, inputs.cache)
+            return
+        patches = [(patch, inputs.file_digest(patch)) for patch in self.patches]
+        with kernel_tree.from_archive(*archive, patches, inputs.cache, on_file) as tree:
+            yield tree
+
+    def folder(self, inputs: Inputs) -> Path:
+        """Where the tree lies, if it is unpacked. Raises NotBuiltYet, InputError."""
+        archive = self.archive(inputs)
+        if archive is None:
+            assert isinstance(self.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
+            return self.source.path
+        patches = [(patch, inputs.file_digest(patch)) for patch in self.patches]
+        return kernel_tree.folder_of(archive[1], patches, inputs.cache)
 
 
 @dataclass(frozen=True)
