@@ -55,6 +55,7 @@ $(O)/vmlinux: $(O)/main.o
 	@echo '  LD      vmlinux'
 	@$(CC) $(FLAGS) -o $@ $<
 	@nm $@ > $(O)/System.map
+	@mkdir -p $(O)/init && cp $< $(O)/init/main.o && cd $(O) && rm -f vmlinux.a && ar cDPrT vmlinux.a init/main.o
 vmlinux: $(O)/vmlinux
 bzImage: $(O)/vmlinux
 	@mkdir -p $(O)/arch/x86/boot

@@ -29,7 +29,8 @@ def option(symbol: str, value: str) -> KernelOption:
 def test_a_kernel_comes_out_with_all_its_files(bench: Bench, tree: Path) -> None:
     entries = bench.build(kernel_stages(TreeKernel(tree)))
     kernel = entries["kernel"]
-    assert sorted(kernel.files) == ["System.map", "config", "release", "vmlinux", "vmlinuz"]
+    assert sorted(kernel.files) == ["System.map", "config", "objects", "release", "vmlinux", "vmlinuz"]
+    assert kernel.path("objects").read_text() == "init/main.o\n"
     assert kernel.path("release").read_text() == f"{VERSION}\n"
     assert kernel.path("vmlinux").read_bytes().startswith(b"\x7fELF")
     assert "_start" in kernel.path("System.map").read_text()
@@ -281,7 +282,7 @@ def test_killed_at_once_or_later_the_next_build_just_works(bench: Bench, tree: P
     assert list((cache / "scratch").glob("kernel-build-*/main.o")) == []
     assert not list((cache / "scratch").glob("kernel-build-*.clean")), "a killed build's folder must not look clean"
     (tmp_path / "go").touch()
-    assert len(build_elsewhere(bench, tree, cache)) == 6
+    assert len(build_elsewhere(bench, tree, cache)) == 7
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
