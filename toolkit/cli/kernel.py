@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from . import kernel_cost
+
 app = typer.Typer(help="Explain, compare and judge the guest kernel's options.", no_args_is_help=True)
 
 
 @app.callback()
 def options() -> None:
     """Explain, compare and judge the guest kernel's options."""
+
+
+app.command("cost")(kernel_cost.cost)

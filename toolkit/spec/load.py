@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, Where
+from ..resources import resource
 from .crosscheck import crosscheck
 from .defaults import filled
 from .model import Spec
 from .schema import check, in_file_order, load_schema
-from .source import read_source
+from .source import Source, read_source
 from .to_model import to_model
 from .yamltree import Step, Steps, Tree, parse
 
@@ -21,7 +23,17 @@ def load_spec(path: Path) -> Spec:
 
     Raises InputError with every problem in it, in the order of the file.
     """
-    tree, problems = parse(read_source(path))
+    return _loaded(read_source(path))
+
+
+def starter_spec(name: str = "kernel") -> Spec:
+    """The spec that ``init NAME`` would write into the current folder, without writing it."""
+    text = resource("templates", "starter.yaml").read_text(encoding="utf-8").replace("@name@", name)
+    return _loaded(Source(f"{name}.yaml", text, hashlib.sha256(text.encode()).hexdigest()))
+
+
+def _loaded(source: Source) -> Spec:
+    tree, problems = parse(source)
     schema = load_schema("spec")
     broken = check(tree, schema)
     problems += [problem for _, problem in broken]
