@@ -33,7 +33,8 @@ def encode(value: object) -> Any:
 
 def decode(kind: type[T], value: Any) -> T:
     """The value that `encode` made JSON of. Raises TypeError, ValueError, KeyError for other JSON."""
-    result: T = _decoder(kind)(value)
+    anything: Any = kind
+    result: T = _decoder(anything)(value)
     return result
 
 

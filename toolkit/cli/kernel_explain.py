@@ -1,0 +1,139 @@
+"""``kata-toolkit kernel explain``: all there is to tell of one kernel option."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ..kconfig.explanation import Explanation
+    from ..kernel_session import KernelSession, Resolved
+    from ..spec.model import Spec
+
+
+def explain(
+    symbol: str = typer.Argument(..., metavar="SYMBOL", help="A kernel option, with or without CONFIG_, in any case."),
+    spec: Path = typer.Argument(
+        None, metavar="[SPEC]", readable=False, help="The spec; without one, a profile on Debian's kernel source."
+    ),
+    profile: str = typer.Option(None, metavar="NAME", help="Another profile than the spec's, or than default."),
+    source: str = typer.Option(None, metavar="SOURCE", help="Another source: linux-source-6.1, or a tree's folder."),
+    arch: str = typer.Option(None, metavar="ARCH", help="Another architecture than the spec's, or than this machine's."),
+    profiles: bool = typer.Option(True, help="Also tell what it is in every other profile."),
+    offline: bool = typer.Option(False, "--offline", help="Without the network."),
+    json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
+) -> None:
+    """Explain a kernel option: what it is, who asked for it and why, what became of it, and why.
+
+    Its values in the other profiles come last: the first time, the kernel's own conf runs once for each of them.
+    """
+    from .kernel_output import kernel_session
+
+    chosen = _spec(spec, profile, source, arch)
+    with kernel_session(offline=offline, quiet=json) as session:
+        resolved = session.resolve(chosen)
+        name = _name(symbol, resolved)
+        if not json:
+            _print(_explained(name, resolved, session, {}))
+        if json or profiles:
+            found = _explained(name, resolved, session, _everywhere(name, session, chosen) if profiles else {})
+        if json:
+            typer.echo(json_module.dumps(found.as_json(), indent=2))
+        elif profiles:
+            typer.echo(_profiles_line(found))
+
+
+def _spec(file: Path | None, profile: str | None, source: str | None, arch: str | None) -> Spec:
+    from dataclasses import replace
+
+    from ..kernel_session import default_spec, known_arch, named_source
+    from ..spec.load import load_spec
+
+    spec = load_spec(file) if file else default_spec()
+    if profile:
+        spec = replace(spec, kernel=replace(spec.kernel, profile=profile))
+    if source:
+        spec = replace(spec, kernel=replace(spec.kernel, source=named_source(source), patches=()))
+    return replace(spec, arch=known_arch(arch)) if arch else spec
+
+
+def _name(symbol: str, resolved: Resolved) -> str:
+    """The symbol without prefix. Raises InputError for one that the kernel does not have."""
+    from ..errors import InputError
+    from ..kconfig.explanation import find_symbol, similar_symbols
+
+    name = find_symbol(symbol, resolved.tree)
+    if name is None:
+        raise InputError(
+            f"Linux {resolved.kernel} has no option {symbol} for {resolved.arch.name}",
+            hint=similar_symbols(symbol, resolved.tree, resolved.kernel),
+        )
+    return name
+
+
+def _everywhere(name: str, session: KernelSession, spec: Spec) -> dict[str, str | None]:
+    from ..errors import InputError
+
+    found = session.profiles(spec).items()
+    return {n: None if isinstance(r, InputError) else r.values.get(f"CONFIG_{name}", "n") for n, r in found}
+
+
+def _explained(name: str, resolved: Resolved, session: KernelSession, profiles: dict[str, str | None]) -> Explanation:
+    from ..kconfig.explanation import Subject, explain
+
+    subject = Subject(
+        resolved.tree,
+        resolved.values,
+        resolved.wishes,
+        resolved.kernel,
+        resolved.arch.name,
+        resolved.spec.kernel.profile,
+    )
+    return explain(name, subject, session.library, resolved.help_of, profiles)
+
+
+def _print(found: Explanation) -> None:
+    where = f"Linux {found.kernel}, {found.arch}, profile {found.profile}"
+    typer.echo(f"{found.symbol}={found.value}    ({where})")
+    typer.echo(f"{found.title or 'no prompt: nobody can ask for it'} ({found.type})")
+    for place in found.defined:
+        menus = f"    {' › '.join(place.menus)}" if place.menus else ""
+        typer.echo(f"  {place.place}{menus}")
+        for condition in place.depends:
+            typer.echo(f"    depends on {condition}")
+    if found.help:
+        typer.echo("\n" + "\n".join(f"  {line}".rstrip() for line in found.help.split("\n")))
+    typer.echo("\nasked for by" if found.asked else "\nasked for by nobody")
+    for asker in found.asked:
+        note = "" if asker.counts else "  (not part of this kernel)"
+        typer.echo(f"  {asker.by}: {asker.value}{note}\n    {asker.why}\n    {asker.file}:{asker.line}")
+    if found.allowed_missing:
+        typer.echo(f"  it may be missing: {found.allowed_missing}")
+    _print_reason(found)
+    for title, names in (("selects", found.selects), ("implies", found.implies)):
+        if names:
+            typer.echo(f"\n{title}")
+            for name in names:
+                typer.echo(f"  {name}")
+
+
+def _print_reason(found: Explanation) -> None:
+    reason = found.reason
+    typer.echo(f"\n{found.symbol} is {found.value}: {reason.text}")
+    widths = [max((len(getattr(link, part)) for link in reason.chain), default=0) for part in ("symbol", "value")]
+    for link in reason.chain:
+        place = f"  ({link.place})" if link.place else ""
+        typer.echo(f"  {link.symbol:<{widths[0]}}  {link.value:<{widths[1]}}  {link.because}{place}")
+    if reason.settings and (len(reason.settings) > 1 or found.symbol not in reason.settings):
+        typer.echo(f"  to switch it on, ask for {', '.join(f'{s}={v}' for s, v in reason.settings.items())}")
+
+
+def _profiles_line(found: Explanation) -> str:
+    """Which profiles agree on the value, by value."""
+    by_value: dict[str, list[str]] = {}
+    for name, value in found.profiles.items():
+        by_value.setdefault("cannot be resolved" if value is None else value, []).append(name)
+    return "\nprofiles\n" + "\n".join(f"  {value}: {', '.join(names)}" for value, names in sorted(by_value.items()))

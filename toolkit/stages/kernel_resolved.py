@@ -1,0 +1,63 @@
+"""What conf makes of a kernel's requests, whether it met them or not: to be explained and compared, not to be built."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
+
+from ..pipeline.stage import Inputs, Work
+from .kernel_config import KernelConfigStage
+
+if TYPE_CHECKING:
+    from ..kconfig.requests import Wishes
+
+
+@dataclass(frozen=True)
+class KernelResolvedStage(KernelConfigStage):
+    """Output: ``config``, as `KernelConfigStage` would make it if it did not check it."""
+
+    name: ClassVar[str] = "kernel_resolved"
+    title: ClassVar[str] = "kernel configuration, unchecked"
+    modules: ClassVar[tuple[str, ...]] = (
+        "kbuild.py",
+        "kconfig/config.py",
+        "kconfig/fragments.py",
+        "kconfig/requests.py",
+        "kconfig/selection.py",
+        "kconfig/versions.py",
+        "stages/kernel_config.py",
+        "stages/kernel_resolved.py",
+        "toolchain.py",
+    )
+
+    @classmethod
+    def of(cls, stage: KernelConfigStage) -> KernelResolvedStage:
+        """The same requests on the same source."""
+        return cls(**{field.name: getattr(stage, field.name) for field in fields(stage)})
+
+    def run(self, work: Work) -> None:
+        with self.origin.tree(work) as tree:
+            config = self._resolve(tree, work, self._wishes(work.inputs).allconfig())
+        (work.out / "config").write_text(config)
+
+    def wishes(self, inputs: Inputs) -> Wishes:
+        """What is asked for, by whom and why. Raises NotBuiltYet, InputError."""
+        return self._wishes(inputs)
+
+    def _wishes(self, inputs: Inputs) -> Wishes:
+        from ..kconfig.library_memo import cached_library
+        from ..kconfig.requests import collect
+
+        return collect(
+            cached_library(inputs.cache),
+            self.profile,
+            self.options,
+            arch=self.arch,
+            kernel=self.version(inputs),
+            changes=self.features,
+        )
+
+    def version(self, inputs: Inputs) -> str:
+        """The kernel's version. Raises NotBuiltYet."""
+        return str(json.loads(inputs.path("kernel_source", "source.json").read_bytes())["version"])
