@@ -124,9 +124,20 @@ static _Noreturn void end(int how)
     _exit(1);
 }
 
+/* A PC is switched off by ACPI. Without it the kernel would only halt, and the VMM would never know; restarting is
+ * how such a machine (microvm, Firecracker) is left. */
+static bool can_power_off(void)
+{
+#ifdef __x86_64__
+    return access("/sys/firmware/acpi", F_OK) == 0;
+#else
+    return true;
+#endif
+}
+
 void boot_power_off(void)
 {
-    end(RB_POWER_OFF);
+    end(can_power_off() ? RB_POWER_OFF : RB_AUTOBOOT);
 }
 
 void boot_restart(void)

@@ -72,7 +72,7 @@ def test_a_guest_that_ran_is_not_kvms_fault() -> None:
 @pytest.mark.vm
 def test_a_kvm_that_fails_with_a_real_guest_is_replaced(built_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a host where the probe passes and the guest then does not: here QEMU really tries KVM.
-    monkeypatch.setattr(accel, "plan", lambda wanted: accel.Plan(("kvm", "tcg")))
+    monkeypatch.setattr(accel, "plan", lambda wanted, arch: accel.Plan(("kvm", "tcg")))
     notes: list[str] = []
     with Session.boot(BuiltSet.load(built_set).bootable(), Options(), note=notes.append) as session:
         assert session.run(["/bin/echo", "up"]).stdout == b"up\n"

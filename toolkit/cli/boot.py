@@ -42,6 +42,14 @@ class RootfsDriver(enum.StrEnum):
     virtio_blk = "virtio-blk"
 
 
+class Machine(enum.StrEnum):
+    """Values of ``--machine``."""
+
+    q35 = "q35"
+    microvm = "microvm"
+    virt = "virt"
+
+
 class Channel(enum.StrEnum):
     """Values of ``--channel``."""
 
@@ -63,6 +71,7 @@ def boot(
     debug_shell: bool = typer.Option(False, "--debug-shell", help="A shell in the guest (the debug console)."),
     rootfs: Path = typer.Option(None, "--rootfs", metavar="DIR", help="A host folder as the container's root."),
     rootfs_driver: RootfsDriver = typer.Option(None, help="How the image is attached (default: as the set says)."),
+    machine: Machine = typer.Option(None, help="QEMU's machine model (default: as the set says)."),
     accel: Accel = typer.Option("auto", help="KVM where it truly works, else TCG; or one of them."),
     channel: Channel = typer.Option("auto", help="How the agent is reached; auto is serial for the built-in agent."),
     memory: int = typer.Option(None, min=32, metavar="MIB", help="Guest memory (default: as the set says)."),
@@ -89,6 +98,7 @@ def boot(
         raise InputError("--rootfs is the root of a container: it needs --run")
     options = Options(
         accel=accel.value,
+        machine=machine.value if machine else None,
         rootfs_driver=rootfs_driver.value if rootfs_driver else None,
         memory_mib=memory,
         vcpus=vcpus,

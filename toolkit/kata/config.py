@@ -32,6 +32,7 @@ class Request:
     rootfs_type: str = "ext4"
     dax: bool = True
     kernel_params: tuple[str, ...] = ()
+    verity: bool = False
 
     @classmethod
     def of(cls, spec: Spec, hypervisor: Hypervisor) -> Request:
@@ -44,6 +45,7 @@ class Request:
             hypervisor=hypervisor,
             rootfs_type=spec.image.format,
             dax=spec.image.dax,
+            verity=spec.image.verity,
             kernel_params=spec.kernel.cmdline,
         )
 
@@ -59,7 +61,8 @@ class GuestSettings:
     ``vcpus``: rounded up, and 1 where all CPUs of the host are asked for (a negative number): what the set needs to
     be proved anywhere. ``maxvcpus`` and ``maxmemory_mib`` 0: as many CPUs and as much memory as the host has.
     ``rootfs_driver``: ``nvdimm``, ``virtio-blk`` or ``initrd``. ``agent_params`` and ``kernel_params`` are words of
-    the kernel command line, the former written by the runtime, the latter by us and the spec.
+    the kernel command line, the former written by the runtime, the latter by us and the spec. ``machine_type``,
+    ``machine_accelerators`` and ``firmware`` are QEMU's; the first may be empty under another VMM.
     """
 
     vcpus: int
@@ -71,6 +74,9 @@ class GuestSettings:
     rootfs_driver: str
     disable_guest_selinux: bool
     block_device_driver: str
+    machine_type: str
+    machine_accelerators: str
+    firmware: str
     agent_params: tuple[str, ...]
     kernel_params: tuple[str, ...]
 
@@ -81,18 +87,19 @@ def check_settings(hypervisor: Hypervisor, kata: str, *, arch: str = "x86_64", d
     return _values(request, "0")[1]
 
 
-def config_values(request: Request, release: str) -> dict[Dialect, dict[str, Any]]:
+def config_values(request: Request, release: str, verity: str = "") -> dict[Dialect, dict[str, Any]]:
     """The values of each dialect asked for, by setting name, in the order of the file.
 
-    ``release`` is the kernel's (``uname -r``). Raises InputError with every mistake of the settings.
+    ``release`` is the kernel's (``uname -r``), ``verity`` the image's ``kernel_verity_params``. Raises InputError with
+    every mistake of the settings.
     """
-    values, problems = _values(request, release)
+    values, problems = _values(request, release, verity)
     if problems:
         raise InputError.many(problems)
     return values
 
 
-def _values(request: Request, release: str) -> tuple[dict[Dialect, dict[str, Any]], list[Problem]]:
+def _values(request: Request, release: str, verity: str = "") -> tuple[dict[Dialect, dict[str, Any]], list[Problem]]:
     hypervisor = request.hypervisor
     flavours = tables().hypervisors
     if hypervisor.name not in flavours:
@@ -105,14 +112,16 @@ def _values(request: Request, release: str) -> tuple[dict[Dialect, dict[str, Any
         if dialect not in hypervisor.dialects:
             continue
         given = {c.setting.name: c.values[dialect] for c in chosen if dialect in c.values}
-        result[dialect] = _for_dialect(dialect, request, release, given)
+        result[dialect] = _for_dialect(dialect, request, (release, verity), given)
     if not problems:
         found = [p for d, values in result.items() for p in _between(d, request, values, chosen)]
         problems = list(dict.fromkeys(found))  # a rule that both dialects break is told once
     return result, problems
 
 
-def _for_dialect(dialect: Dialect, request: Request, release: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _for_dialect(
+    dialect: Dialect, request: Request, built: tuple[str, str], given: Mapping[str, Any]
+) -> dict[str, Any]:
     known = tables()
     entries = [
         entry
@@ -135,7 +144,7 @@ def _for_dialect(dialect: Dialect, request: Request, release: str, given: Mappin
             values.pop(name, None)
         elif "of" in entry and entry["of"] in values:
             values[name] = [values[entry["of"]]]
-    values.update(_decided(request, release))
+    values.update(_decided(request, *built))
     return {setting.name: values[setting.name] for setting in known.settings if setting.name in values}
 
 
@@ -148,15 +157,16 @@ def _written(name: str, dialect: Dialect, value: Any) -> Any:
     return carried(value, setting.carry, side) if dialect == "rs" else value
 
 
-def _decided(request: Request, release: str) -> dict[str, Any]:
-    """What follows from the rest of the spec."""
+def _decided(request: Request, release: str, verity: str) -> dict[str, Any]:
+    """What follows from the rest of the spec and from what was built."""
     decided = {
         "kernel": request.installed(set_paths.kernel(release)),
         "kernel_params": " ".join(_kernel_params(request)),
     }
     if request.hypervisor.boot == "initrd":
         return {**decided, "initrd": request.installed(set_paths.initrd(request.name))}
-    return {**decided, "image": request.installed(set_paths.image(request.name)), "rootfs_type": request.rootfs_type}
+    decided |= {"image": request.installed(set_paths.image(request.name)), "rootfs_type": request.rootfs_type}
+    return {**decided, "kernel_verity_params": verity} if request.verity else decided
 
 
 def _kernel_params(request: Request) -> tuple[str, ...]:
@@ -247,6 +257,9 @@ def _guest(request: Request, dialect: Dialect, values: Mapping[str, Any]) -> Gue
         rootfs_driver=_driver(request, values),
         disable_guest_selinux=facts.get("disable_guest_selinux"),
         block_device_driver=facts.get("block_device_driver"),
+        machine_type=facts.get("machine_type") or "",
+        machine_accelerators=facts.get("machine_accelerators") or "",
+        firmware=facts.get("firmware") or "",
         agent_params=tuple(agent_params(dialect, facts.get, values)),
         kernel_params=_kernel_params(request),
     )

@@ -7,6 +7,7 @@ even then a real guest that fails in one of those ways is started again under TC
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 from ..errors import ToolError
@@ -26,10 +27,19 @@ class Plan:
     note: str | None = None
 
 
-def plan(wanted: str) -> Plan:
-    """What to try for ``auto``, ``kvm`` or ``tcg``. Raises ToolError when KVM is insisted on and does not work."""
+def plan(wanted: str, arch: str | None = None) -> Plan:
+    """What to try for ``auto``, ``kvm`` or ``tcg``, and a guest of that architecture (None: the host's own).
+
+    Raises ToolError when KVM is insisted on and does not work.
+    """
     if wanted == "tcg":
         return Plan(("tcg",))
+    host = platform.machine()
+    if arch not in (None, host):
+        reason = f"KVM runs only guests of the host's own architecture, {host}, and this one is for {arch}"
+        if wanted == "kvm":
+            raise ToolError(reason, hint="--accel tcg boots it")
+        return Plan(("tcg",), f"{reason}: using TCG, which is slower")
     # The probe is not needed for TCG, and pulls in the host checks.
     from ..host.kvm_guest import kvm_usable
 

@@ -45,6 +45,7 @@ class RootImage:
     path: Path
     rootfs_type: str
     dax: bool
+    verity: str
     agent: GuestAgent | None
 
 
@@ -59,6 +60,7 @@ class Guest:
     kernel_config: Path | None = None
     rootfs_type: str = "ext4"
     dax: bool = True
+    verity: str = ""  # kernel_verity_params
     vcpus: int = 1
     maxvcpus: int = 1  # 0: the host's count, as the runtime does
     memory_mib: int = 256
@@ -68,6 +70,10 @@ class Guest:
     debug: bool = False
     disable_guest_selinux: bool = True
     block_device_driver: str = "virtio-scsi"
+    arch: str = "x86_64"  # as `uname -m` says it
+    machine_type: str = ""  # QEMU's; empty: the architecture's usual one
+    machine_accelerators: str = ""  # further options of -machine, with commas between
+    firmware: str = ""  # a path on the host; empty: the machine's own
     kernel_params: tuple[str, ...] = ()
     agent_params: tuple[str, ...] = ()
     agent: GuestAgent | None = None
@@ -234,6 +240,7 @@ def _image(reader: _Reader, folder: Path) -> RootImage | None:
         path=reader.inside(folder, reader.get(root, "image", str)),
         rootfs_type=reader.get(root, "rootfs_type", str),
         dax=reader.get(root, "dax", bool),
+        verity=reader.get(root, "verity", str, default=""),
         agent=_agent(reader, root),
     )
 
@@ -264,6 +271,7 @@ def _guest(reader: _Reader, folder: Path) -> Guest | None:
         kernel_config=path("kernel_config"),
         rootfs_type=reader.get(root, "rootfs_type", str),
         dax=reader.get(root, "dax", bool),
+        verity=reader.get(root, "verity", str, default="") if boot == "image" else "",
         rootfs_driver=reader.get(table, "rootfs_driver", str),
         debug=reader.get(table, "debug", bool),
         disable_guest_selinux=reader.get(table, "disable_guest_selinux", bool),
@@ -271,10 +279,14 @@ def _guest(reader: _Reader, folder: Path) -> Guest | None:
         kernel_params=_words(reader, table, "kernel_params"),
         agent_params=_words(reader, table, "agent_params"),
         agent=_agent(reader, root),
+        arch=reader.get(reader.data, "arch", str),
+        # Sets of an earlier version do not record these.
+        **{key: reader.get(table, key, str, default="") for key in _VMM},
         **{key: reader.get(table, key, int) for key in _SIZES},
     )
 
 
+_VMM = ("machine_type", "machine_accelerators", "firmware")
 _SIZES = ("vcpus", "maxvcpus", "memory_mib", "memory_slots", "maxmemory_mib")
 
 

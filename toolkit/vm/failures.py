@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 
 from ..errors import CheckError, KataToolkitError, ToolError
-from . import qemu
 from .vmm import Vmm
 
 _STDERR_LINES = 15
@@ -78,7 +77,7 @@ def vmm_failed(vmm: Vmm, status: int) -> VmmFailed:
     """QEMU's own failure, with what it said."""
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"failed ({status})"
     said = "\n".join(f"  {line}" for line in vmm.stderr.split("\n")[-_STDERR_LINES:] if line)
-    return VmmFailed(f"{qemu.BINARY} {how}" + (f":\n{said}" if said else ""))
+    return VmmFailed(f"{vmm.machine.program} {how}" + (f":\n{said}" if said else ""))
 
 
 def _console(vmm: Vmm) -> str:

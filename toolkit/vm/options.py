@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..kata.cmdline import GuestBoot, kernel_cmdline
-from . import qemu
+from . import machines, qemu
 from .built_set import Guest
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
@@ -18,6 +18,7 @@ class Options:
 
     ``channel``: how the agent is reached: serial (virtio-serial, works everywhere), vsock, or auto (vsock only for
     an agent that knows nothing else). ``verbose``: the runtime's ``enable_debug``, the kernel's messages shown.
+    ``machine``: q35, microvm or virt. ``trace``: where QEMU writes the events that `exits.py` counts.
     """
 
     accel: str = "auto"
@@ -31,6 +32,8 @@ class Options:
     share: Path | None = None
     kernel_params: tuple[str, ...] = ()
     icount: bool = False
+    machine: str | None = None
+    trace: str | None = None
 
 
 def needs_vsock(guest: Guest) -> bool:
@@ -39,7 +42,11 @@ def needs_vsock(guest: Guest) -> bool:
 
 
 def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = None) -> qemu.Machine:
-    """The machine that the options describe, with the command line that Kata's Go runtime would write."""
+    """The machine that the options describe, with the command line that Kata's Go runtime would write.
+
+    Raises InputError for a machine that is not one of the guest's architecture, or that its kernel cannot run on.
+    """
+    kind = machines.kind_for(guest, options.machine)
     vcpus = options.vcpus or guest.vcpus
     agent_params = guest.agent_params
     if options.debug_console and "agent.debug_console" not in agent_params:
@@ -48,20 +55,25 @@ def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = No
         guest=guest,
         cmdline="",
         accel=accel,
-        rootfs_driver=options.rootfs_driver or guest.rootfs_driver,
+        rootfs_driver=machines.rootfs_driver(guest, kind, options.rootfs_driver),
         memory_mib=options.memory_mib or guest.memory_mib,
         vcpus=vcpus,
         guest_cid=cid,
         share=options.share,
         icount=options.icount,
+        kind=kind,
+        trace=options.trace,
     )
+    machines.require_kernel(guest, kind, machine.root)
     boot = GuestBoot(
         runtime="go",
         hypervisor="qemu",
-        arch="x86_64",
+        arch=guest.arch,
         boot=machine.root,
         rootfs_type=guest.rootfs_type,
-        maxvcpus=qemu.max_vcpus(guest, vcpus),
+        verity=guest.verity,
+        maxvcpus=qemu.max_vcpus(guest, vcpus) if kind.plugs else vcpus,
+        machine_type=kind.name,
         debug=options.verbose or guest.debug,
         guest_selinux=not guest.disable_guest_selinux,
         block_device_driver=guest.block_device_driver,

@@ -1,4 +1,4 @@
-"""QEMU's command line for a guest: the devices, ids and order that Kata's Go runtime uses.
+"""QEMU's command line for a guest: the devices, ids and order that Kata's Go runtime uses, on any machine.
 
 Pure: it starts nothing. The sockets are passed by file descriptor, so a virtual machine leaves no path behind.
 """
@@ -6,19 +6,19 @@ Pure: it starts nothing. The sockets are passed by file descriptor, so a virtual
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..arch import arch_of_uname
 from ..errors import InputError, relative
 from .built_set import Guest
-
-BINARY = "qemu-system-x86_64"
-INSTALL_HINT = "apt-get install qemu-system-x86"
+from .machines import KINDS, Kind
 
 ROOTFS_DRIVERS = ("nvdimm", "virtio-blk")
 AGENT_PORT = "kata.agent"  # virtio-serial port names; the agent finds them under /sys/class/virtio-ports
 CONSOLE_PORT = "kata.console"
 SHARE_TAG = "kataShared"
+EVENTS = ("memory_region_ops_read", "memory_region_ops_write", "fw_cfg_select")  # what `exits.py` reads
 
 CONSOLE_ID = "console0"  # device ids, as QMP's VSERPORT_CHANGE reports them
 AGENT_ID = "agent0"
@@ -28,7 +28,6 @@ DEBUG_ID = "debug0"
 _BRIDGE = (
     "pci-bridge,bus=pcie.0,id=pci-bridge-0,chassis_nr=1,shpc=off,addr=2,io-reserve=4k,mem-reserve=1m,pref64-reserve=1m"
 )
-_RANDOM = ("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0")
 # The runtime adds this much to maxmem so that the image fits beside the memory (boot-time room for nvdimm).
 _NVDIMM_ROOM_MIB = 1024
 
@@ -53,6 +52,8 @@ class Sockets:
 class Machine:
     """One virtual machine. ``cmdline`` is the kernel's; ``share`` a host folder the guest sees read-only (9p).
 
+    ``trace``: where QEMU writes the events of ``EVENTS``, a path.
+
     ``icount``: for measuring (TCG only): deterministic virtual time, one nanosecond an instruction, and only the
     devices that the figures' definition names, so that they are the guest's and not those of a bridge.
     """
@@ -66,8 +67,22 @@ class Machine:
     guest_cid: int | None = None
     share: Path | None = None
     icount: bool = False
-    binary: str = BINARY
-    maxmemory_mib: int = field(default=0)
+    binary: str = ""
+    maxmemory_mib: int = 0
+    kind: Kind = KINDS["q35"]
+    trace: str | None = None
+
+    @property
+    def program(self) -> str:
+        """QEMU for the guest's architecture, unless another one was named."""
+        arch = arch_of_uname(self.guest.arch)
+        return self.binary or (arch.qemu if arch else f"qemu-system-{self.guest.arch}")
+
+    @property
+    def package(self) -> str:
+        """The Debian package that brings it."""
+        arch = arch_of_uname(self.guest.arch)
+        return arch.qemu_package if arch else "qemu-system"
 
     @property
     def root(self) -> str:
@@ -76,42 +91,65 @@ class Machine:
 
 
 def argv(machine: Machine, sockets: Sockets) -> list[str]:
-    """The whole command line. Raises InputError when the image cannot be read."""
+    """The whole command line. Raises InputError when the image cannot be read, or a firmware is not there."""
     return [
-        machine.binary,
+        machine.program,
         *_machine(machine),
         *_memory(machine),
+        *_firmware(machine),
         "-chardev", f"socket,id=monitor0,fd={sockets.monitor}",
         "-mon", "chardev=monitor0,mode=control",
-        *([] if machine.icount else ["-device", _BRIDGE]),
-        *_console(sockets),
+        *([] if machine.icount or not machine.kind.plugs else ["-device", _BRIDGE]),
+        *_console(machine, sockets),
         *_root(machine),
         *_agent(machine, sockets),
-        *([] if machine.icount else _RANDOM),
+        *([] if machine.icount else _random(machine)),
         *_share(machine),
         *_clock(machine),
+        *_trace(machine),
         "-vga", "none", "-no-user-config", "-nodefaults", "-nographic", "--no-reboot",
         *_kernel(machine),
     ]  # fmt: skip
 
 
+def _virtio(machine: Machine, device: str) -> str:
+    """A virtio device on the machine's bus."""
+    modern = ",disable-modern=false" if machine.kind.bus == "pci" else ""
+    return f"virtio-{device}-{machine.kind.bus}{modern}"
+
+
 def _machine(machine: Machine) -> list[str]:
-    nvdimm = ",nvdimm=on" if machine.root == "nvdimm" else ""
-    kind = f"q35,accel={machine.accel}{nvdimm}"
-    # TCG has no "host" model; "max" is everything it can emulate.
-    cpu = "host,pmu=off" if machine.accel == "kvm" else "max"
-    limit = max_vcpus(machine.guest, machine.vcpus)
+    options = [machine.kind.name, f"accel={machine.accel}"]
+    if machine.root == "nvdimm":
+        options.append("nvdimm=on")
+    options += machine.kind.options[machine.guest.arch]
+    options += [word for word in machine.guest.machine_accelerators.split(",") if word]
+    # TCG has no "host" model.
+    cpu = "host,pmu=off" if machine.accel == "kvm" else machine.kind.cpu[machine.guest.arch]
+    limit = max_vcpus(machine.guest, machine.vcpus) if machine.kind.plugs else machine.vcpus
     return [
         "-name", "kata-toolkit,debug-threads=on",
-        "-machine", kind, "-cpu", cpu,
+        "-machine", ",".join(options), "-cpu", cpu,
         "-smp", f"{machine.vcpus},cores=1,threads=1,sockets={limit},maxcpus={limit}",
     ]  # fmt: skip
 
 
 def _memory(machine: Machine) -> list[str]:
+    if not machine.kind.plugs:
+        return ["-m", f"{machine.memory_mib}M"]
     largest = machine.maxmemory_mib or machine.guest.maxmemory_mib or host_memory_mib()
     limit = max(largest, machine.memory_mib) + _NVDIMM_ROOM_MIB
     return ["-m", f"{machine.memory_mib}M,slots={machine.guest.memory_slots},maxmem={limit}M"]
+
+
+def _firmware(machine: Machine) -> list[str]:
+    """As the Go runtime: ``firmware`` is -bios; the machine's own otherwise. ``firmware_volume`` is for TDX alone."""
+    firmware = machine.guest.firmware
+    if not firmware:
+        return []
+    if not Path(firmware).is_file():
+        raise InputError(f"the firmware {firmware}, which the set's configuration names, is not there")
+    return ["-bios", firmware]
 
 
 def max_vcpus(guest: Guest, vcpus: int) -> int:
@@ -124,9 +162,9 @@ def host_memory_mib() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
 
-def _console(sockets: Sockets) -> list[str]:
+def _console(machine: Machine, sockets: Sockets) -> list[str]:
     words = [
-        "-device", "virtio-serial-pci,disable-modern=false,id=serial0",
+        "-device", f"{_virtio(machine, 'serial')},id=serial0",
         "-device", f"virtconsole,chardev=charconsole0,id={CONSOLE_ID}",
         "-chardev", f"socket,id=charconsole0,fd={sockets.console}",
     ]  # fmt: skip
@@ -156,14 +194,15 @@ def _root(machine: Machine) -> list[str]:
         ]  # fmt: skip
     name = "image-0000000000000000"  # the runtime takes 16 random hex digits
     return [
-        "-device", f"virtio-blk-pci,disable-modern=false,drive={name},config-wce=off,share-rw=on,serial={name}",
+        "-device", f"{_virtio(machine, 'blk')},drive={name},config-wce=off,share-rw=on,serial={name}",
         "-drive", f"id={name},file={path},aio=threads,format=raw,if=none,readonly=on",
     ]  # fmt: skip
 
 
 def _agent(machine: Machine, sockets: Sockets) -> list[str]:
     if sockets.vhost_vsock is not None:
-        device = f"vhost-vsock-pci,disable-modern=false,vhostfd={sockets.vhost_vsock},id=vsock-0"
+        name = _virtio(machine, "vsock").replace("virtio", "vhost", 1)
+        device = f"{name},vhostfd={sockets.vhost_vsock},id=vsock-0"
         return ["-device", f"{device},guest-cid={machine.guest_cid}"]
     if sockets.agent is None:
         return []
@@ -179,8 +218,19 @@ def _share(machine: Machine) -> list[str]:
     folder = _quoted(machine.share)
     return [
         "-fsdev", f"local,id=share0,path={folder},security_model=none,readonly=on,multidevs=remap",
-        "-device", f"virtio-9p-pci,disable-modern=false,fsdev=share0,mount_tag={SHARE_TAG}",
+        "-device", f"{_virtio(machine, '9p')},fsdev=share0,mount_tag={SHARE_TAG}",
     ]  # fmt: skip
+
+
+def _random(machine: Machine) -> list[str]:
+    device = f"virtio-rng-{machine.kind.bus},rng=rng0"
+    return ["-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", device]
+
+
+def _trace(machine: Machine) -> list[str]:
+    if machine.trace is None:
+        return []
+    return [word for event in EVENTS for word in ("-trace", event)] + ["-D", machine.trace]
 
 
 def _clock(machine: Machine) -> list[str]:
@@ -188,7 +238,9 @@ def _clock(machine: Machine) -> list[str]:
         # The host's time of day and random numbers would both show in the guest's instruction count.
         return ["-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm", "-seed", "1"]
     words = ["-rtc", "base=utc,driftfix=slew,clock=host"]
-    return [*words, "-global", "kvm-pit.lost_tick_policy=discard"] if machine.accel == "kvm" else words
+    if machine.accel == "kvm" and machine.guest.arch == "x86_64":
+        words += ["-global", "kvm-pit.lost_tick_policy=discard"]
+    return words
 
 
 def _kernel(machine: Machine) -> list[str]:

@@ -86,7 +86,8 @@ class Session:
         a missing file, ToolError when QEMU or KVM fails, and the CheckErrors of ``failures.py``.
         """
         guest.require()
-        plan = accel_module.plan("tcg" if options.icount else options.accel)
+        machine_for(guest, options, "tcg")  # whether the machine fits is told before KVM is tried
+        plan = accel_module.plan("tcg" if options.icount else options.accel, guest.arch)
         if plan.note:
             note(plan.note)
         for accel in plan.accels:
@@ -215,7 +216,7 @@ class Session:
             return PowerOff(False, f"the guest still ran {patience:g} s after DestroySandbox", seconds)
         if status != 0:
             return PowerOff(False, str(failures.vmm_failed(self.vmm, status)), seconds)
-        if reason != "guest-shutdown":
+        if reason not in self.machine.kind.ends:
             return PowerOff(False, f"the guest ended by {reason or 'an unknown cause'}, not by powering off", seconds)
         return PowerOff(True, f"powered off {seconds:.1f} s after DestroySandbox, QEMU exited 0", seconds)
 

@@ -80,7 +80,7 @@ class Vmm:
             )
             try:
                 self.argv = qemu.argv(machine, sockets)
-                self.process = _start(self.argv, sockets)
+                self.process = _start(self.argv, sockets, machine.package)
             finally:
                 for end in theirs.values():
                     end.close()
@@ -202,9 +202,9 @@ def _pairs(**wanted: bool) -> tuple[dict[str, socket.socket], dict[str, socket.s
     return ours, theirs
 
 
-def _start(argv: list[str], sockets: qemu.Sockets) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], sockets: qemu.Sockets, package: str) -> subprocess.Popen[bytes]:
     if run.which(argv[0]) is None:
-        raise ToolError(f"{argv[0]} is not installed", hint=qemu.INSTALL_HINT)
+        raise ToolError(f"{argv[0]} is not installed", hint=f"apt-get install {package}")
     return run.spawn(argv, pass_fds=sockets.all())
 
 
