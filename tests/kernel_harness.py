@@ -22,7 +22,7 @@ from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.stage import Stage
 from kata_toolkit.pipeline.store import Entry, Store
-from kata_toolkit.spec.model import KernelOption, KernelSource
+from kata_toolkit.spec.model import KernelOption, KernelSource, Patch
 from kata_toolkit.stages.kernel import KernelStage
 from kata_toolkit.stages.kernel_config import KernelConfigStage
 from kata_toolkit.stages.kernel_source import KernelOrigin, KernelSourceStage
@@ -221,7 +221,7 @@ def kernel_stages(
     profile: str = "default",
 ) -> list[Stage]:
     """The stages that make a kernel, as the recipe has them."""
-    origin = KernelOrigin(source, patches)
+    origin = KernelOrigin(source, tuple(map(Patch, patches)))
     sources = SourcesStage(source)
     return [
         *([sources] if sources.needed else []),

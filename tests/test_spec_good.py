@@ -20,6 +20,7 @@ from kata_toolkit.spec.model import (
     Kernel,
     KernelOption,
     MinimalRootfs,
+    Patch,
     PrebuiltKernel,
     Spec,
     TarballKernel,
@@ -91,7 +92,7 @@ budgets: {image_mib: 4, vmlinux_mib: 24.5, boot_minstr: 140, guest_overhead_mib:
             KernelOption("CONFIG_B", "0x1f", Where(file, 8, 29)),
             KernelOption("CONFIG_C", '"text"', Where(file, 8, 45)),
         ),
-        patches=(tmp_path / "patches" / "one.patch",),
+        patches=(Patch(tmp_path / "patches" / "one.patch"),),
         cmdline=("mitigations=off", 'dyndbg="file a.c +p"'),
     )
     assert spec.rootfs == MinimalRootfs(busybox=False)
@@ -167,8 +168,8 @@ def test_paths_are_relative_to_the_spec_and_not_to_the_caller(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     spec = load_spec(Path("specs/guest.yaml"))
     assert spec.file == tmp_path / "specs" / "guest.yaml"
-    assert spec.kernel.patches[0].samefile(tmp_path / "fix.patch")
-    assert spec.kernel.patches[0].is_absolute()
+    assert spec.kernel.patches[0].path.samefile(tmp_path / "fix.patch")
+    assert spec.kernel.patches[0].path.is_absolute()
 
 
 def test_two_aliases_of_one_mapping_get_the_defaults_of_their_own_places(tmp_path: Path) -> None:

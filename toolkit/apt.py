@@ -17,6 +17,7 @@ from . import run
 from .errors import InputError, ToolError
 from .pipeline.files import read_json, write_atomically
 from .pipeline.packages import install_hint
+from .spec.suggest import did_you_mean
 
 LISTS = Path("/var/lib/apt/lists")
 _SOURCES = (Path("/etc/apt"), Path("/etc/apt/sources.list.d"), Path("/etc/apt/preferences.d"))
@@ -24,6 +25,12 @@ _DPKG_STATUS = Path("/var/lib/dpkg/status")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 # apt-get download --print-uris, one line a package: 'URI' NAME SIZE SHA256:HEX
 _URI_LINE = re.compile(r"^'(?P<uri>\S+)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
+
+# How a package without a kernel of its own depends on the one with it: on exactly one version.
+_META = re.compile(r"(?:^|[, ])(linux-image-[a-z0-9.+-]+)(?::any)? \(= ([^)]+)\)")
+_MAX_STEPS = 4
+_NO_KERNEL = re.compile(r"-(dbg|unsigned|template)$")
+_STALE = "are the apt lists up to date?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,33 @@ class Apt:
         package = self._look_up(name, version)
         write_atomically(memo, json.dumps(asdict(package)).encode())
         return package
+
+    def resolve_image(self, name: str, version: str | None) -> Package:
+        """As `resolve`, for a package with a kernel; one that only depends on such a package leads to it.
+
+        Remembered like `resolve`'s answers. Raises also InputError when it leads nowhere.
+        """
+        package = self.resolve(name, version)
+        for _ in range(_MAX_STEPS):
+            following = self._kernel_behind(package)
+            if following is None:
+                return package
+            package = self.resolve(*following)
+        raise InputError(f"{name} depends on package after package, and none holds a kernel")
+
+    def _kernel_behind(self, package: Package) -> tuple[str, str] | None:
+        """The package, with its version, that a package stands for; None when it stands for itself."""
+        memo = self._state / "resolved" / f"{self._key(f'{package.name} depends', package.version)}.json"
+        known = read_json(memo, {})
+        if not known:
+            words = ("show", f"{package.name}={package.version}")
+            lines = self._apt_cache(*words, private=package.private)
+            depends = next((line.partition(":")[2] for line in lines if line.startswith("Depends:")), "")
+            match = _META.search(depends)
+            known = {"behind": list(match.groups()) if match else None}
+            write_atomically(memo, json.dumps(known).encode())
+        behind = known["behind"]
+        return (behind[0], behind[1]) if behind else None
 
     def download(self, package: Package, target: Path, log: run.Log, progress: Callable[[int, int], None]) -> None:
         """Fetch a package that `resolve` found. Raises ToolError when the network fails."""
@@ -132,10 +166,19 @@ class Apt:
             if versions:
                 there = ", ".join(dict.fromkeys(versions))
                 return InputError(f"apt knows no version {version} of {name}", hint=f"there are: {there}")
+        return InputError(f"apt knows no package {name}", hint=self._similar(name, private))
+
+    def _similar(self, name: str, private: bool) -> str:
+        if name.startswith("linux-image-"):
+            known = [
+                n for n in self._apt_cache("pkgnames", "linux-image-", private=private) if not _NO_KERNEL.search(n)
+            ]
+            # Those that lead to the newest kernel name no version of their own.
+            newest = sorted(n for n in known if not re.search(r"-\d+\.\d+\.\d", n))
+            return did_you_mean(name, known) or (f"there are: {', '.join(newest)}" if newest else _STALE)
         stem = re.sub(r"[\d.]+$", "", name)
         others = [n for n in self._apt_cache("pkgnames", stem, private=private) if re.search(r"\d$", n)]
-        hint = f"there are: {', '.join(sorted(others))}" if others else "are the apt lists up to date?"
-        return InputError(f"apt knows no package {name}", hint=hint)
+        return f"there are: {', '.join(sorted(others))}" if others else _STALE
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -147,8 +190,8 @@ class Apt:
     ) -> run.Result:
         if run.which("apt-get") is None:
             raise ToolError(
-                "apt-get is not installed, so a kernel of kind debian cannot be fetched",
-                hint=f"{install_hint('apt-get')}, or give kernel.source as a tarball",
+                "apt-get is not installed, so a kernel cannot be fetched as a package",
+                hint=f"{install_hint('apt-get')}, or give kernel.source as a tarball or a .deb file",
             )
         proxies = {k: v for k, v in os.environ.items() if k.lower() in _PROXIES}
         argv = ["apt-get", "-q", *self._options(private), *words]

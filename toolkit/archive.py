@@ -6,7 +6,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -42,9 +42,15 @@ def unpack(archive: Path, target: Path, name: str, on_file: Callable[[int], None
     links are made; modes become 0644 or 0755. Raises InputError for an archive that is damaged, truncated, or has
     a member that would lie outside; ToolError when the disk does not play along.
     """
+    with _tar_stream(archive, name) as stream:
+        unpack_stream(stream, target, name, on_file)
+
+
+def unpack_stream(stream: IO[bytes], target: Path, name: str, on_file: Callable[[int], None]) -> None:
+    """As `unpack`, from the bytes of a plain tar."""
     try:
         target.mkdir(parents=True)
-        with _tar_stream(archive, name) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
             _Unpacker(target, name).all(tar, on_file)
             while stream.read(_CHUNK):
                 pass  # padding: the unpacker must be able to end well, and report damage at the very end
@@ -70,13 +76,13 @@ def _tar_stream(archive: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def command_output(argv: tuple[str, ...], name: str) -> Iterator[IO[bytes]]:
+def command_output(argv: tuple[str, ...], name: str, *, env: Mapping[str, str] | None = None) -> Iterator[IO[bytes]]:
     """What a tool that reads the archive ``name`` writes to stdout.
 
     Raises InputError at the end when it failed: these tools fail for damaged input.
     """
     with tempfile.TemporaryFile() as complaints:
-        process = run.spawn(argv, stderr=complaints)
+        process = run.spawn(argv, env=env, stderr=complaints)
         assert process.stdout is not None  # noqa: S101 -- run.spawn pipes it by default
         try:
             yield process.stdout

@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import run
 from .errors import InputError, ToolError
 from .locks import locked
+from .patches import apply
 from .pipeline.files import read_json, write_atomically
+from .spec.model import GitKernel
 
 _CHUNK = 1 << 20
 _VERSION_FIELDS = ("VERSION", "PATCHLEVEL", "SUBLEVEL", "EXTRAVERSION")
@@ -28,6 +29,8 @@ _VERSION_FIELDS = ("VERSION", "PATCHLEVEL", "SUBLEVEL", "EXTRAVERSION")
 _BUILT_IN = (".config", "include/config", "include/generated")
 
 OnFile = Callable[[int], None]
+Unpack = Callable[[Path], tuple[Path, str]]
+"""Unpacks a source below a new folder, and returns the top of the tree there and the source's identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,9 @@ class KernelTree:
             raise ToolError(f"the kernel source in {self.path} changed while it was used", hint="build again")
 
 
-def folder_of(digest: str, patches: Sequence[tuple[Path, str]], cache: Path) -> Path:
-    """Where `from_archive` unpacks to; it may not be there."""
-    key = hashlib.sha256(json.dumps([digest, [d for _, d in patches]]).encode()).hexdigest()[:32]
+def folder_of(identity: str, patches: Sequence[tuple[Path, str]], cache: Path) -> Path:
+    """Where `from_archive` and `from_commit` unpack to; it may not be there."""
+    key = hashlib.sha256(json.dumps([identity, [d for _, d in patches]]).encode()).hexdigest()[:32]
     return cache / "scratch" / f"kernel-source-{key}"
 
 
@@ -61,13 +64,50 @@ def from_archive(
     tree; to replace one that others use, we wait for them. Raises InputError for a damaged archive or a patch that
     does not apply.
     """
-    folder = folder_of(digest, patches, cache)
+    with _scratch(digest, lambda making: _unpacked(archive, digest, making, on_file), patches, cache) as tree:
+        yield tree
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit to build from, and the id of its tree; ``offline``: it must be in the cache already."""
+
+    source: GitKernel
+    tree: str
+    offline: bool
+
+
+@contextmanager
+def from_commit(
+    commit: Commit, patches: Sequence[tuple[Path, str]], cache: Path, on_file: OnFile
+) -> Iterator[KernelTree]:
+    """As `from_archive`, for a commit of a git repository. Raises also what `git_source.fetched` does."""
+
+    def export(making: Path) -> tuple[Path, str]:
+        from . import git_source
+        from .archive import command_output, unpack_stream
+
+        name = f"the commit {commit.source.commit}"
+        repository = git_source.fetched(commit.source, cache, offline=commit.offline)
+        making.mkdir()
+        argv = git_source.archive_argv(repository, commit.source.commit)
+        with command_output(argv, name, env=git_source.ENVIRONMENT) as stream:
+            unpack_stream(stream, making / "tree", name, on_file)
+        return _require_kernel(making / "tree", name), commit.tree
+
+    with _scratch(commit.tree, export, patches, cache) as tree:
+        yield tree
+
+
+@contextmanager
+def _scratch(identity: str, unpack: Unpack, patches: Sequence[tuple[Path, str]], cache: Path) -> Iterator[KernelTree]:
+    folder = folder_of(identity, patches, cache)
     with (cache / "locks" / f"{folder.name}.users").open("a") as users:
         with locked(cache / "locks" / folder.name):
             tree = _whole(folder)
             if tree is None:
                 fcntl.flock(users, fcntl.LOCK_EX)
-                tree = _make(folder, archive, digest, patches, on_file)
+                tree = _make(folder, unpack, patches)
             fcntl.flock(users, fcntl.LOCK_SH)
         yield tree
 
@@ -80,16 +120,16 @@ def _whole(folder: Path) -> KernelTree | None:
     return KernelTree(folder, known["version"], known["identity"], known["fingerprint"])
 
 
-def _make(folder: Path, archive: Path, digest: str, patches: Sequence[tuple[Path, str]], on_file: OnFile) -> KernelTree:
+def _make(folder: Path, unpack: Unpack, patches: Sequence[tuple[Path, str]]) -> KernelTree:
     marker = folder.with_suffix(".json")
     making = folder.with_name(f".{folder.name}")  # one an id, under its lock: a killed build's is swept here
     try:
         marker.unlink(missing_ok=True)
         for old in (making, folder):
             _remove(old)
-        tree, identity = _unpacked(archive, digest, making, on_file)
+        tree, identity = unpack(making)
         for patch, _ in patches:
-            _apply(patch, tree, making)
+            apply(patch, tree, making)
         version = version_of(tree)
         tree.rename(folder)
     except OSError as error:
@@ -146,9 +186,13 @@ def _unpacked(archive: Path, digest: str, making: Path, on_file: OnFile) -> tupl
     inside = list(root.iterdir())
     if len(inside) == 1 and inside[0].is_dir():
         root = inside[0]
+    return _require_kernel(root, name), digest
+
+
+def _require_kernel(root: Path, name: str) -> Path:
     if not (root / "Kconfig").is_file():
         raise InputError(f"{name} holds no kernel: there is no Kconfig at its top")
-    return root, digest
+    return root
 
 
 def _tarball_of_package(package: Path, target: Path) -> tuple[Path, str]:
@@ -174,31 +218,6 @@ def _tarball_of_package(package: Path, target: Path) -> tuple[Path, str]:
     if not target.exists():
         raise InputError(f"{name} has no usr/src/linux-source-*.tar", hint="is it a linux-source package?")
     return target, hasher.hexdigest()
-
-
-def _apply(patch: Path, tree: Path, making: Path) -> None:
-    rejects = making / "rejects"
-    argv = [
-        "patch",
-        "-p1",
-        "-N",
-        "-F0",
-        "-r",
-        str(rejects),
-        "--no-backup-if-mismatch",
-        "-d",
-        str(tree),
-        "-i",
-        str(patch.absolute()),
-    ]
-    result = run.run(argv, check=False)
-    if result.status == 0:
-        return
-    hunk = rejects.read_text(errors="replace") if rejects.exists() else ""
-    told = "\n".join(f"  {line}" for line in [*result.output.splitlines(), *hunk.splitlines()[:60]])
-    raise InputError(
-        f"the patch {patch} does not apply:\n{told}", hint="patches are applied in order, with patch -p1 and no fuzz"
-    )
 
 
 def _fingerprint(tree: Path) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ..arch import arches
+
 DEBIAN_PACKAGES = {
     "apt-get": "apt",
     "bc": "bc",
     "bison": "bison",
+    "clang": "clang",
     "busybox": "busybox-static",
     "ccache": "ccache",
     "cpio": "cpio",
@@ -16,18 +19,27 @@ DEBIAN_PACKAGES = {
     "fsck.erofs": "erofs-utils",
     "flex": "flex",
     "gcc": "gcc",
+    "git": "git",
     "gzip": "gzip",
+    "lz4": "lz4",
+    "lzop": "lzop",
     "make": "make",
     "ld": "binutils",
+    "ld.lld": "lld",
+    "llvm-ar": "llvm",
+    "llvm-nm": "llvm",
+    "llvm-objcopy": "llvm",
+    "llvm-readelf": "llvm",
+    "llvm-strip": "llvm",
     "mke2fs": "e2fsprogs",
     "musl-gcc": "musl-tools",
     "patch": "patch",
     "protoc": "protobuf-compiler",
     "protoc-c": "protobuf-c-compiler",
-    "qemu-system-x86_64": "qemu-system-x86",
     "strip": "binutils",
     "tar": "tar",
     "tune2fs": "e2fsprogs",
+    "veritysetup": "cryptsetup-bin",
     "virtiofsd": "qemu-system-common",
     "xz": "xz-utils",
     "zstd": "zstd",
@@ -36,5 +48,15 @@ DEBIAN_PACKAGES = {
 
 def install_hint(tool: str) -> str | None:
     """The line that installs a tool on Debian, or None when we do not know its package."""
-    package = DEBIAN_PACKAGES.get(tool)
+    package = DEBIAN_PACKAGES.get(tool) or _of_an_architecture(tool)
     return f"apt-get install {package}" if package else None
+
+
+def _of_an_architecture(tool: str) -> str | None:
+    """Emulators, cross compilers (with the C library for static programs) and their linkers."""
+    for arch in arches().values():
+        if tool == arch.qemu:
+            return arch.qemu_package
+        if tool.startswith(arch.cross_prefix):
+            return f"{arch.cross_package} {arch.libc_package}"
+    return None

@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 
 from ..arch import arch_of
 from ..errors import InputError, Problem, Where
+from ..pipeline.files import sha256_of
 from ..resources import resource
-from .model import Artifact, BinaryAgent, PrebuiltKernel, Spec, TarballKernel, TreeKernel
+from .model import Artifact, BinaryAgent, GitKernel, PackagedKernel, PrebuiltKernel, Spec, TarballKernel, TreeKernel
 from .paths import check_file, check_kernel_tree
 from .suggest import did_you_mean
 from .yamltree import Steps, Tree
 
 SOURCE = ("kernel", "source")
 CMDLINE = ("kernel", "cmdline")
+PATCHES = ("kernel", "patches")
 HYPERVISORS = ("runtime", "hypervisors")
 
 # The kernel's own limit on x86 is 2048 bytes (COMMAND_LINE_SIZE); the runtime's words take up to half of it.
@@ -68,9 +70,12 @@ class Read:
 
     def items(self, path: Steps) -> list[Where]:
         """Where the usable items of a list stand, in the order of the model's tuple."""
+        return [self.tree.value_where(step) for step in self.steps(path)]
+
+    def steps(self, path: Steps) -> list[Steps]:
+        """The paths of the usable items of a list, in the order of the model's tuple."""
         count = len(self.tree.node(path).children) if self.tree.has(path) else 0
-        steps = [(*path, index) for index in range(count)]
-        return [self.tree.value_where(step) for step in steps if not self.lacks(step)]
+        return [step for step in ((*path, index) for index in range(count)) if not self.lacks(step)]
 
     def lacks(self, path: Steps) -> bool:
         """Whether the value at ``path``, something that it is part of, or a part of it is unusable."""
@@ -120,11 +125,13 @@ def _features_fit(read: Read) -> Iterator[Problem]:
 
 def _prebuilt_takes_nothing(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
-    if not isinstance(spec.kernel.source, PrebuiltKernel):
+    if not isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
         return
+    # Where its configuration is known, profile and features say what it is compared with.
+    known = isinstance(spec.kernel.source, PackagedKernel) or spec.kernel.source.config is not None
     for key, given in (
-        ("profile", tree.has(("kernel", "profile"))),
-        ("features", bool(spec.kernel.features.add or spec.kernel.features.drop)),
+        ("profile", not known and tree.has(("kernel", "profile"))),
+        ("features", not known and bool(spec.kernel.features.add or spec.kernel.features.drop)),
         ("options", bool(spec.kernel.options)),
         ("patches", bool(spec.kernel.patches)),
     ):
@@ -140,6 +147,14 @@ def _kernel_source_files(read: Read) -> Iterator[Problem]:
         yield from check_kernel_tree(source.path, tree.value_where((*SOURCE, "path")))
     elif isinstance(source, TarballKernel):
         yield from _artifact(source.archive, tree, SOURCE)
+    elif isinstance(source, GitKernel):
+        from ..git_source import spec_problem
+
+        found = spec_problem(source, tree.value_where((*SOURCE, "repository")))
+        yield from [found] if found else []
+    elif isinstance(source, PackagedKernel):
+        if source.deb:
+            yield from _artifact(source.deb, tree, (*SOURCE, "deb"))
     elif isinstance(source, PrebuiltKernel):
         yield from _artifact(source.vmlinux, tree, (*SOURCE, "vmlinux"))
         if source.config:
@@ -154,8 +169,15 @@ def _artifact(artifact: Artifact, tree: Tree, path: Steps) -> Iterator[Problem]:
 
 
 def _patches(read: Read) -> Iterator[Problem]:
-    for patch, where in zip(read.spec.kernel.patches, read.items(("kernel", "patches")), strict=True):
-        yield from check_file(patch, where)
+    for patch, step in zip(read.spec.kernel.patches, read.steps(PATCHES), strict=True):
+        missing = list(check_file(patch.path, read.tree.value_where(step)))
+        yield from missing
+        if patch.sha256 and not missing:
+            found = sha256_of(patch.path)
+            if found != patch.sha256:
+                message = f"{patch.path} has the sha256 {found}, not {patch.sha256}"
+                where = read.tree.value_where((*step, "sha256"))
+                yield Problem(message, where, "look at the patch before you change its digest")
 
 
 def _agent_files(read: Read) -> Iterator[Problem]:

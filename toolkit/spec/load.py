@@ -97,9 +97,10 @@ def _by_position(path: Steps) -> list[tuple[int, Step]]:
 
 
 def _whole(tree: Tree, path: Steps) -> Steps:
-    """What goes with an unusable value: all of a tagged union, for half of one says something else than was meant."""
+    """What goes with an unusable value: all of a tagged union or of a list's item, for half of one says something else
+    than was meant."""
     for depth in range(1, len(path)):
-        if "kind" in tree.node(path[:depth]).keys:
+        if "kind" in tree.node(path[:depth]).keys or isinstance(path[depth - 1], int):
             return path[:depth]
     return path
 

@@ -58,6 +58,34 @@ class TreeKernel:
 
 
 @dataclass(frozen=True, slots=True)
+class GitKernel:
+    """A commit of a git repository: an absolute path or a url; ``where``: the commit's place in the spec."""
+
+    repository: str
+    commit: str
+    where: Where | None = field(default=None, compare=False)
+
+    @property
+    def local(self) -> bool:
+        """Whether the repository is on this machine."""
+        return self.repository.startswith(("/", "file://"))
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedKernel:
+    """A kernel as a distribution packages it, with its modules: a package by name, or a .deb file.
+
+    ``sha256`` is the .deb's, ``where`` the source's place in the spec.
+    """
+
+    package: str | None = None
+    version: str | None = None
+    sha256: str | None = None
+    deb: Artifact | None = None
+    where: Where | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PrebuiltKernel:
     """A kernel that was built elsewhere: ``vmlinux`` and, if known, its ``config`` and a ``bzimage``."""
 
@@ -66,7 +94,15 @@ class PrebuiltKernel:
     bzimage: Artifact | None = None
 
 
-KernelSource = DebianKernel | TarballKernel | TreeKernel | PrebuiltKernel
+KernelSource = DebianKernel | TarballKernel | GitKernel | TreeKernel | PackagedKernel | PrebuiltKernel
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A patch for the kernel's source, and the digest it is held to, if one is given."""
+
+    path: Path
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +133,7 @@ class Kernel:
     profile: str = "default"
     features: FeatureChanges = field(default_factory=FeatureChanges)
     options: tuple[KernelOption, ...] = ()
-    patches: tuple[Path, ...] = ()
+    patches: tuple[Patch, ...] = ()
     cmdline: tuple[str, ...] = ()
     toolchain: str = "gcc"
 
@@ -135,6 +171,7 @@ class Image:
     format: str = "ext4"
     dax: bool = True
     align_mib: int | None = None
+    verity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +187,8 @@ class Hypervisor:
     """One hypervisor's part of the runtime configuration.
 
     ``settings`` uses Kata's own key names; a dot leads to another table than the hypervisor's
-    (``runtime.enable_debug``, ``agent.debug_console_enabled``). ``where`` maps each key to its place in the spec.
+    (``runtime.enable_debug``, ``agent.debug_console_enabled``). ``where`` maps each key to its place in the spec,
+    ``boot_where`` is where ``boot`` stands, or could.
     """
 
     name: str
@@ -158,6 +196,7 @@ class Hypervisor:
     dialects: tuple[Dialect, ...] = ("go", "rs")
     settings: Mapping[str, Setting] = field(default_factory=dict)
     where: Mapping[str, Where] = field(default_factory=dict)
+    boot_where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from .model import (
     BuiltinAgent,
     DebianKernel,
     FeatureChanges,
+    GitKernel,
     Hypervisor,
     Image,
     Initrd,
@@ -21,6 +22,8 @@ from .model import (
     KernelOption,
     KernelSource,
     MinimalRootfs,
+    PackagedKernel,
+    Patch,
     PrebuiltKernel,
     Spec,
     TarballKernel,
@@ -50,6 +53,7 @@ def to_model(document: Document, tree: Tree) -> Spec:
         image=Image(
             format=document["image"]["format"],
             dax=document["image"]["dax"],
+            verity=document["image"]["verity"],
             align_mib=document["image"].get("align_mib"),
         ),
         initrd=Initrd(**document["initrd"]),
@@ -81,7 +85,7 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
         path = ("kernel", "options", symbol)
         options.append(KernelOption(symbol, option_value(wanted, tree.node(path).raw), tree.key_where(path)))
     return Kernel(
-        source=_source(value["source"], base),
+        source=_source(value["source"], base, tree),
         profile=value["profile"],
         features=FeatureChanges(
             **{
@@ -90,13 +94,17 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
             }
         ),
         options=tuple(options),
-        patches=tuple(base / patch for patch in value["patches"]),
+        patches=tuple(_patch(patch, base) for patch in value["patches"]),
         cmdline=tuple(value["cmdline"]),
         toolchain=value["toolchain"],
     )
 
 
-def _source(value: Document, base: Path) -> KernelSource:
+def _patch(value: Document | str, base: Path) -> Patch:
+    return Patch(base / value) if isinstance(value, str) else Patch(base / value["path"], value.get("sha256"))
+
+
+def _source(value: Document, base: Path, tree: Tree) -> KernelSource:
     kind = value["kind"]
     if kind == "debian":
         return DebianKernel(value["package"], value.get("version"), value.get("sha256"))
@@ -104,6 +112,15 @@ def _source(value: Document, base: Path) -> KernelSource:
         return TarballKernel(_artifact(value, base))
     if kind == "tree":
         return TreeKernel(base / value["path"])
+    place = ("kernel", "source")
+    if kind == "git":
+        repository = value["repository"]
+        where = tree.value_where((*place, "commit"))
+        return GitKernel(repository if "://" in repository else str(base / repository), value["commit"], where)
+    if "vmlinux" not in value:
+        deb = _artifact(value["deb"], base) if "deb" in value else None
+        where = tree.value_where(place)
+        return PackagedKernel(value.get("package"), value.get("version"), value.get("sha256"), deb, where)
     return PrebuiltKernel(
         vmlinux=_artifact(value["vmlinux"], base),
         config=_artifact(value["config"], base) if "config" in value else None,
@@ -135,6 +152,7 @@ def _hypervisor(name: str, value: Document, tree: Tree) -> Hypervisor:
         dialects=tuple(value["dialects"]),
         settings=value["settings"],
         where=where,
+        boot_where=tree.value_where((*path, "boot")),
     )
 
 

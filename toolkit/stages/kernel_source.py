@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from .. import kernel_tree
+from .. import git_source, kernel_tree
 from ..errors import InputError
+from ..patches import PATCH, require_inside
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
-from ..spec.model import DebianKernel, KernelSource, TarballKernel, TreeKernel
+from ..spec.model import GitKernel, KernelSource, Patch, TarballKernel, TreeKernel
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,35 @@ class KernelOrigin:
     """Where a kernel to be compiled comes from: not for prebuilt ones."""
 
     source: KernelSource
-    patches: tuple[Path, ...] = ()
+    patches: tuple[Patch, ...] = ()
 
-    def archive(self, inputs: Inputs) -> tuple[Path, str] | None:
-        """The archive and its sha256, or None for a tree. Raises NotBuiltYet, InputError when it is missing."""
+    def archive(self, inputs: Inputs) -> tuple[Path, str]:
+        """The archive of a source that is one, and its sha256. Raises NotBuiltYet, InputError when it is missing."""
         if isinstance(self.source, TarballKernel) and self.source.archive.path:
             path, wanted = self.source.archive.path, self.source.archive.sha256
             digest = inputs.file_digest(path)
             if wanted not in (None, digest):
                 raise InputError(f"{path} has the sha256 {digest}, not {wanted} as kernel.source.sha256 says")
             return path, digest
-        if isinstance(self.source, DebianKernel | TarballKernel):
-            return inputs.path("sources", "kernel"), inputs.digest("sources", "kernel")
-        return None
+        return inputs.path("sources", "kernel"), inputs.digest("sources", "kernel")
+
+    def identity(self, inputs: Inputs) -> str:
+        """What decides the unpatched tree's content. Raises NotBuiltYet, InputError."""
+        if isinstance(self.source, TreeKernel):
+            return kernel_tree.from_folder(self.source.path, inputs.cache).identity
+        if isinstance(self.source, GitKernel):
+            return str(json.loads(inputs.path("sources", git_source.FACTS).read_bytes())["tree"])
+        return self.archive(inputs)[1]
+
+    def digested_patches(self, inputs: Inputs) -> list[tuple[Path, str]]:
+        """The patches, each with its sha256. Raises InputError for one that is missing, or not what the spec says."""
+        found = []
+        for patch in self.patches:
+            digest = inputs.file_digest(patch.path)
+            if patch.sha256 not in (None, digest):
+                raise InputError(f"{patch.path} has the sha256 {digest}, not {patch.sha256} as kernel.patches says")
+            found.append((patch.path, digest))
+        return found
 
     @contextmanager
     def tree(self, work: Work) -> Iterator[kernel_tree.KernelTree]:
@@ -50,23 +67,23 @@ class KernelOrigin:
 
         Raises InputError, ToolError.
         """
-        archive = self.archive(inputs)
-        if archive is None:
-            assert isinstance(self.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
+        if isinstance(self.source, TreeKernel):
             yield kernel_tree.from_folder(self.source.path, inputs.cache)
             return
-        patches = [(patch, inputs.file_digest(patch)) for patch in self.patches]
-        with kernel_tree.from_archive(*archive, patches, inputs.cache, on_file) as tree:
+        patches = self.digested_patches(inputs)
+        if isinstance(self.source, GitKernel):
+            commit = kernel_tree.Commit(self.source, self.identity(inputs), inputs.offline)
+            with kernel_tree.from_commit(commit, patches, inputs.cache, on_file) as tree:
+                yield tree
+            return
+        with kernel_tree.from_archive(*self.archive(inputs), patches, inputs.cache, on_file) as tree:
             yield tree
 
     def folder(self, inputs: Inputs) -> Path:
         """Where the tree lies, if it is unpacked. Raises NotBuiltYet, InputError."""
-        archive = self.archive(inputs)
-        if archive is None:
-            assert isinstance(self.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
+        if isinstance(self.source, TreeKernel):
             return self.source.path
-        patches = [(patch, inputs.file_digest(patch)) for patch in self.patches]
-        return kernel_tree.folder_of(archive[1], patches, inputs.cache)
+        return kernel_tree.folder_of(self.identity(inputs), self.digested_patches(inputs), inputs.cache)
 
 
 @dataclass(frozen=True)
@@ -79,19 +96,14 @@ class KernelSourceStage(Stage):
     origin: KernelOrigin
 
     def plan(self, inputs: Inputs) -> Recipe:
-        """Raises NotBuiltYet before the archive is here, InputError for a bad path or tree."""
-        archive = self.origin.archive(inputs)
-        patches = [inputs.file_digest(patch) for patch in self.origin.patches]
-        options: dict[str, Any] = {"patches": patches}
-        if archive is None:
-            assert isinstance(self.origin.source, TreeKernel)  # noqa: S101 -- the only kind without an archive
-            options["tree"] = kernel_tree.from_folder(self.origin.source.path, inputs.cache).identity
-        else:
-            options["archive"] = archive[1]
-        apply = ("patch", "-p1", "-N", "-F0", "-d", "@tree@", "-i")
+        """Raises NotBuiltYet before the source is here, InputError for a bad path or tree."""
+        patches = self.origin.digested_patches(inputs)
+        for patch, _ in patches:
+            require_inside(patch)
+        kind = {TreeKernel: "tree", GitKernel: "git_tree"}.get(type(self.origin.source), "archive")
         return Recipe(
-            commands=[Command(*apply, patch.name) for patch in self.origin.patches],
-            options=options,
+            commands=[Command(*PATCH, "-d", "@tree@", "-i", patch.name) for patch, _ in patches],
+            options={"patches": [digest for _, digest in patches], kind: self.origin.identity(inputs)},
             tools={"patch": inputs.tool("patch", "--version")} if patches else {},
         )
 
