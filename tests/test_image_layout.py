@@ -80,11 +80,11 @@ def test_tables_that_cannot_be() -> None:
 
 def test_where_things_lie() -> None:
     with_header = layout_for(1, True, 2)
-    assert with_header == Layout(True, 4 * MIB, 3 * MIB)
-    assert with_header.tables == ((0, Partition(3 * MIB, MIB)), (2 * MIB, Partition(MIB, MIB)))
+    assert with_header == Layout(True, 4 * MIB, 3 * MIB, MIB)
+    assert with_header.tables == ((0, (Partition(3 * MIB, MIB),)), (2 * MIB, (Partition(MIB, MIB),)))
     without = layout_for(1, False, 2)
-    assert without == Layout(False, 2 * MIB, MIB)
-    assert without.tables == ((0, Partition(MIB, MIB)),)
+    assert without == Layout(False, 2 * MIB, MIB, MIB)
+    assert without.tables == ((0, (Partition(MIB, MIB),)),)
 
 
 @pytest.mark.parametrize("align", [2, 4, 6, 128])

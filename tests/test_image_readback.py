@@ -39,8 +39,8 @@ def write(path: Path, tree: Tree, *, with_dax: bool = True) -> Layout:
     plan = Ext4(tree)
     layout = layout_for(plan.smallest, with_dax, 2)
     with SparseFile(path, layout.size) as out:
-        for offset, partition in layout.tables:
-            out.write(offset, mbr.mbr((partition,), 7))
+        for offset, partitions in layout.tables:
+            out.write(offset, mbr.mbr(partitions, 7))
         if with_dax:
             out.write(dax.OFFSET, dax.pfn_block())
         plan.write(out, layout.start, layout.filesystem_size, (bytes(16), bytes(16)), lambda done, total: None)

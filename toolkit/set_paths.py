@@ -31,6 +31,11 @@ def image(name: str) -> str:
     return f"{SHARE}/{name}.img"
 
 
+def root_hash(name: str) -> str:
+    """What dm-verity must know of the image of the set ``name``, under the name that Kata gives it."""
+    return f"{SHARE}/root_hash_{name}.txt"
+
+
 def initrd(name: str) -> str:
     """The initrd of the set ``name``."""
     return f"{SHARE}/{name}.initrd"

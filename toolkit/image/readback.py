@@ -89,8 +89,8 @@ def _frame_problems(fd: int, layout: Layout) -> Iterator[str]:
         beyond = [p for p in found if offset + p.start + p.size > size]
         if beyond:
             yield f"the partition table at {offset} names {_partitions(found)}, but the image ends at {size}"
-        elif found != (wanted,):
-            yield f"the partition table at {offset} names {_partitions(found)}, not {_partitions((wanted,))}"
+        elif found != wanted:
+            yield f"the partition table at {offset} names {_partitions(found)}, not {_partitions(wanted)}"
     block = os.pread(fd, dax.SIZE, dax.OFFSET)
     if layout.dax:
         wrong = dax.pfn_problem(block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -62,6 +62,17 @@ class SparseFile:
         if start is not None:
             self._put(offset + start, data[start:])
 
+    def reader(self, start: int) -> Callable[[int, int], bytes]:
+        """A function that reads ``length`` bytes at an offset from ``start``: what was written so far. ToolError."""
+
+        def read(offset: int, length: int) -> bytes:
+            try:
+                return os.pread(self._fd, length, start + offset)
+            except OSError as error:
+                raise ToolError(f"cannot read {self.path}: {error.strerror}") from error
+
+        return read
+
     def _put(self, offset: int, data: bytes) -> None:
         self.blocks += -(-len(data) // BLOCK)
         view = memoryview(data)
@@ -76,16 +87,15 @@ class SparseFile:
         return ToolError(f"cannot write {self.path}: {error.strerror}")
 
 
-def copy_data(source: Path, start: int, target: Path) -> None:
-    """Copy a file from ``start`` (bytes, on a block boundary) to its end into a new file, holes left out.
+def copy_data(source: Path, start: int, size: int, target: Path) -> None:
+    """Copy ``size`` bytes of a file from ``start`` (on a block boundary) into a new file, holes left out.
 
     Raises ToolError.
     """
     try:
         with source.open("rb") as stream, target.open("xb") as out:
-            end = os.fstat(stream.fileno()).st_size
-            out.truncate(end - start)
-            for first, last in _data_ranges(stream.fileno(), start, end):
+            out.truncate(size)
+            for first, last in _data_ranges(stream.fileno(), start, start + size):
                 for at in range(first, last, _CHUNK):
                     out.seek(at - start)
                     out.write(os.pread(stream.fileno(), min(last - at, _CHUNK), at))
@@ -103,4 +113,4 @@ def _data_ranges(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
                 return
             raise
         start = os.lseek(fd, first, os.SEEK_HOLE)
-        yield first, start
+        yield min(first, end), min(start, end)

@@ -32,6 +32,7 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
         *kernel,
         Artifact("kernel-config.json", "kernel_config", "kernel-config.json", "kernel_config_report"),
         Artifact(set_paths.image(spec.name), "image", "image", "image"),
+        Artifact(set_paths.root_hash(spec.name), "image", "root_hash.txt", "root_hash"),
         Artifact(set_paths.initrd(spec.name), "initrd", "initrd", "initrd"),
         Artifact(set_paths.wrapper(spec.wrapper), "wrapper", "wrapper", "wrapper"),
         Artifact(set_paths.shim(spec.wrapper), "wrapper", "wrapper", "shim"),

@@ -69,7 +69,13 @@ def _artifact(artifact: Artifact, entry: Entry) -> dict[str, Any]:
 def _root(spec: Spec, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> dict[str, Any]:
     """What there is to boot, as paths below the set; None for what the set lacks."""
     files = {role: roles.get(role) for role in ("kernel", "bzimage", "kernel_config", "image", "initrd")}
-    return {**files, "rootfs_type": spec.image.format, "dax": spec.image.dax, "agent": _agent(spec, entries)}
+    image = {"rootfs_type": spec.image.format, "dax": spec.image.dax, "verity": _verity(entries)}
+    return {**files, **image, "agent": _agent(spec, entries)}
+
+
+def _verity(entries: Mapping[str, Entry]) -> str:
+    entry = entries.get("image")
+    return entry.path("root_hash.txt").read_text().strip() if entry and "root_hash.txt" in entry.files else ""
 
 
 def _agent(spec: Spec, entries: Mapping[str, Entry]) -> dict[str, Any] | None:

@@ -19,10 +19,12 @@ from .rootfs import TAR, agent_of
 if TYPE_CHECKING:
     from ..image.erofs import Erofs
     from ..image.ext4 import Ext4
+    from ..image.verity import Verity
     from ..rootfs.tree import Tree
 
 IMAGE = "image"
 INFO = "image.json"
+VERITY = "root_hash.txt"  # what the guest must know of dm-verity, as Kata's configuration takes it
 BLOCK = 4096  # of the file system: the guest's page size, as DAX needs
 
 
@@ -30,7 +32,8 @@ BLOCK = 4096  # of the file system: the guest's page size, as DAX needs
 class ImageStage(Stage):
     """``align_mib``: what the size is a multiple of (see `image.layout.default_align_mib`).
 
-    Output: ``image``, and ``image.json`` with its layout, the file system's figures and the agent in it.
+    Output: ``image``, ``image.json`` with its layout, the file system's figures and the agent in it, and with
+    dm-verity ``root_hash.txt``.
     """
 
     image: Image
@@ -51,6 +54,7 @@ class ImageStage(Stage):
         "image/mbr.py",
         "image/readback.py",
         "image/sparse_file.py",
+        "image/verity.py",
         "rootfs/agent_file.py",
         "rootfs/tar.py",
         "rootfs/tar_header.py",
@@ -70,10 +74,18 @@ class ImageStage(Stage):
     def plan(self, inputs: Inputs) -> Recipe:
         check = self._check()
         return Recipe(
-            commands=(check,),
-            options={"format": self.image.format, "dax": self.image.dax, "align_mib": self.align_mib},
+            commands=(check, *self._check_verity()),
+            options={
+                "format": self.image.format,
+                "dax": self.image.dax,
+                "align_mib": self.align_mib,
+                "verity": self.image.verity,
+            },
             inputs={f"rootfs/{name}": inputs.digest("rootfs", name) for name in (TAR, ROOTFS_INFO)},
-            tools={check.argv[0]: inputs.tool(check.argv[0], "-V")},
+            tools={
+                check.argv[0]: inputs.tool(check.argv[0], "-V"),
+                **({"veritysetup": inputs.tool("veritysetup", "--version")} if self.image.verity else {}),
+            },
             modules=self.module_digests(),
         )
 
@@ -87,37 +99,67 @@ class ImageStage(Stage):
         path = work.out / IMAGE
         with open_tar(work.inputs.path("rootfs", TAR)) as tar:
             tree = tar.tree()
-            layout, facts, blocks = self._write(work, tree, path, digest)
+            layout, facts, blocks, verity = self._write(work, tree, path, digest)
             work.progress(0, 0, "", "reading it back")
             check_image(path, layout, self.image.format, tree, agent)
         if self.image.format == "erofs":
-            copy_data(path, layout.start, work.scratch / "filesystem")
+            copy_data(path, layout.start, layout.filesystem_size, work.scratch / "filesystem")
         work.run(self._check(), cwd=work.out)
+        if verity:
+            self._keep_verity(work, path, layout, verity)
         info = _info(self.image.format, layout, facts, blocks, agent)
+        info["verity"] = asdict(verity) if verity else None
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
 
-    def _write(self, work: Work, tree: Tree, path: Path, digest: str) -> tuple[Layout, Mapping[str, Any], int]:
-        """The layout, what there is to say of the file system, and how many blocks were written."""
-        from ..image import dax, mbr
+    def _check_verity(self) -> tuple[Command, ...]:
+        options = ("--no-superblock", "--data-blocks=@blocks@", "--salt=@salt@")
+        places = ("@scratch@/filesystem", "@scratch@/digests", "@root_hash@")
+        return (Command("veritysetup", "verify", *options, *places),) if self.image.verity else ()
+
+    def _keep_verity(self, work: Work, path: Path, layout: Layout, verity: Verity) -> None:
+        """See that another program agrees with the digests, and write down what the guest must know."""
+        from ..image.sparse_file import copy_data
+
+        data, digests = work.scratch / "filesystem", work.scratch / "digests"
+        if not data.exists():
+            copy_data(path, layout.start, layout.filesystem_size, data)
+        copy_data(path, layout.hash_start, layout.hash_size, digests)
+        for command in self._check_verity():
+            work.run(command, blocks=str(verity.data_blocks), salt=verity.salt, root_hash=verity.root_hash)
+        (work.out / VERITY).write_text(verity.params + "\n")
+
+    def _write(
+        self, work: Work, tree: Tree, path: Path, digest: str
+    ) -> tuple[Layout, Mapping[str, Any], int, Verity | None]:
+        """The layout, what there is to say of the file system, how many blocks were written, and dm-verity's part."""
+        from ..image import dax, mbr, verity
         from ..image.sparse_file import SparseFile
 
         plan = _planned(self.image.format, tree)
-        layout = layout_for(plan.smallest, self.image.dax, self.align_mib)
-        while not plan.fits(layout.filesystem_size):
-            layout = layout_for(layout.filesystem_size + 1, self.image.dax, self.align_mib)
+        size = plan.smallest
+        while True:
+            layout = layout_for(size, self.image.dax, self.align_mib, with_verity=self.image.verity)
+            if plan.fits(layout.filesystem_size):
+                break
+            size = layout.filesystem_size + 1
         ids = _ids(self.image.format, digest)
         with SparseFile(path, layout.size) as out:
-            for offset, partition in layout.tables:
-                out.write(offset, mbr.mbr((partition,), int.from_bytes(ids[0][:4], "little")))
+            for offset, partitions in layout.tables:
+                out.write(offset, mbr.mbr(partitions, int.from_bytes(ids[0][:4], "little")))
             if layout.dax:
                 out.write(dax.OFFSET, dax.pfn_block())
             facts = plan.write(
                 out, layout.start, layout.filesystem_size, ids,
                 lambda done, total: work.progress(done, total, "files"),
             )  # fmt: skip
+            described = None
+            if layout.hash_size:
+                blocks = layout.filesystem_size // BLOCK
+                described, tree_bytes = verity.hash_tree(out.reader(layout.start), blocks, ids[1])
+                out.write(layout.hash_start, tree_bytes)
         text = ids[0].hex()
         text = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-        return layout, {"uuid": text, "block_size": BLOCK, **asdict(facts)}, out.blocks
+        return layout, {"uuid": text, "block_size": BLOCK, **asdict(facts)}, out.blocks, described
 
 
 def _planned(kind: str, tree: Tree) -> Ext4 | Erofs:

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..kata.config import TEMPLATE, Request, config_tree, config_values, file_name
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Spec
+from .image import VERITY
 
 _MIB = 1 << 20
 _DATA = ("agent", "dialects", "factory", "hypervisor", "hypervisors", "runtime")
@@ -21,8 +22,8 @@ _DATA = ("agent", "dialects", "factory", "hypervisor", "hypervisors", "runtime")
 class RuntimeConfigStage(Stage):
     """Writes ``configuration-HV.toml`` and ``runtime-rs/configuration-HV-runtime-rs.toml``.
 
-    Of the other stages it needs only the kernel's release, which is part of a file name, and, where the guest boots
-    from an initrd, that one's size, to refuse what cannot boot.
+    Of the other stages it needs only the kernel's release, which is part of a file name, the root hash where there is
+    dm-verity, and, where the guest boots from an initrd, that one's size, to refuse what cannot boot.
     """
 
     requests: tuple[Request, ...]
@@ -52,14 +53,18 @@ class RuntimeConfigStage(Stage):
             files[f"schemas/kata/{name}.json"] = _sha256(resources.resource("schemas", "kata", f"{name}.json"))
         for request in self.requests:
             _check_initrd(request, inputs)
-        written = self.files(release)
+        verity = self._verity(inputs)
+        written = self.files(release, verity)
         return Recipe(
             options={
                 "headings": {name: [f["kata"], f["arch"], *f["about"]] for name, f in written.items()},
                 **{name: f["tree"] for name, f in written.items()},
             },
             files=files,
-            inputs={"kernel/release": inputs.digest("kernel", "release")},
+            inputs={
+                "kernel/release": inputs.digest("kernel", "release"),
+                **({f"image/{VERITY}": inputs.digest("image", VERITY)} if verity else {}),
+            },
             modules=self.module_digests(),
         )
 
@@ -67,7 +72,7 @@ class RuntimeConfigStage(Stage):
         from ..kata.render import render
 
         release = work.inputs.path("kernel", "release").read_text().strip()
-        files = self.files(release)
+        files = self.files(release, self._verity(work.inputs))
         for done, (name, file) in enumerate(sorted(files.items()), 1):
             path = work.out / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,12 +80,18 @@ class RuntimeConfigStage(Stage):
             work.log.write(f"wrote {name}\n")
             work.progress(done, len(files), "file", name)
 
-    def files(self, release: str) -> dict[str, dict[str, Any]]:
+    def _verity(self, inputs: Inputs) -> str:
+        """The image's ``kernel_verity_params``; empty where none is to be written."""
+        if not any(request.verity and request.hypervisor.boot == "image" for request in self.requests):
+            return ""
+        return inputs.path("image", VERITY).read_text().strip()
+
+    def files(self, release: str, verity: str = "") -> dict[str, dict[str, Any]]:
         """For each file what `render` wants: its tree of tables, and what the comments speak of."""
         files = {}
         for request in self.requests:
             hypervisor = request.hypervisor.name
-            for dialect, values in config_values(request, release).items():
+            for dialect, values in config_values(request, release, verity).items():
                 files[file_name(dialect, hypervisor)] = {
                     "dialect": dialect,
                     "hypervisor": hypervisor,

@@ -6,12 +6,14 @@ A check that needs a guest that did not come up is skipped, never passed.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 
 from ..checks import FAIL, PASS, Check, Skipped, Verdict
-from ..image.layout import Layout, start_of
+from ..image import verity
+from ..image.layout import layout_of
 from ..image.readback import image_problems
 from ..pipeline.files import sha256_of
 from ..rootfs.agent_file import AgentFile
@@ -71,6 +73,8 @@ def root_dax(evidence: Evidence) -> Verdict:
     guest = evidence.configuration()
     if guest.boot != "image":
         raise Skipped("the set boots an initrd, which has no root device")
+    if guest.verity:
+        raise Skipped("the root is checked by dm-verity, which has no DAX")
     if guest.rootfs_driver != "nvdimm":
         raise Skipped("the set's configuration attaches the image as a block device, which has no DAX")
     at = evidence.guest_root()
@@ -88,6 +92,35 @@ def root_dax(evidence: Evidence) -> Verdict:
         f"mounted without dax: {shown}",
         "the image needs the DAX header and a 4 KiB block size; the kernel FS_DAX, BLK_DEV_PMEM and NVDIMM_PFN",
     )
+
+
+def root_verity(evidence: Evidence) -> Verdict:
+    """The digests on the disk are those of the file system, and the guest's root is the device that checks them."""
+    guest, image = evidence.configuration(), evidence.built.image
+    if not guest.verity or image is None:
+        raise Skipped("the set has no dm-verity")
+    try:
+        described = verity.parse(guest.verity)
+        frame = layout_of(image.path.stat().st_size, image.dax, described.data_blocks)
+        with image.path.open("rb") as stream:
+            fd = stream.fileno()
+            found, tree = verity.hash_tree(
+                lambda at, length: os.pread(fd, length, frame.start + at),
+                described.data_blocks,
+                bytes.fromhex(described.salt),
+            )
+            on_disk = os.pread(fd, len(tree), frame.hash_start)
+    except (OSError, ValueError) as error:
+        return Verdict(FAIL, f"{image.path.name}: {error}", _REBUILD)
+    if found != described or tree != on_disk:
+        return Verdict(FAIL, f"the digests in {image.path.name} are not those of its file system", _REBUILD)
+    at = evidence.guest_root()
+    mounts = [line.split() for line in evidence.read("/proc/self/mountinfo").decode(errors="replace").splitlines()]
+    root = next((m for m in reversed(mounts) if len(m) > 4 and m[4] == at), None)
+    device = text(evidence.read("/sys/block/dm-0/dev"))
+    if root is None or root[2] != device:
+        return Verdict(FAIL, f"the root is on the device {root[2] if root else 'unknown'}, not on dm-0 ({device})")
+    return Verdict(PASS, f"root hash {described.root_hash[:16]}…, the root is on dm-0 ({device})")
 
 
 def kernel_config(evidence: Evidence) -> Verdict:
@@ -149,7 +182,7 @@ def layout(evidence: Evidence) -> Verdict:
         size = image.path.stat().st_size
     except OSError as error:
         return Verdict(FAIL, f"{image.path.name}: {error.strerror}", _REBUILD)
-    frame = Layout(image.dax, size, start_of(image.dax))
+    frame = layout_of(size, image.dax, verity.parse(image.verity).data_blocks if image.verity else None)
     agent = AgentFile(image.agent.path.lstrip("/").encode(), image.agent.sha256)
     problems = list(islice(image_problems(image.path, frame, image.rootfs_type, None, agent), _SHOWN))
     if problems:
@@ -201,6 +234,7 @@ CHECKS: tuple[Check[Evidence], ...] = (
     Check("layout", "the image is laid out as Kata needs it", layout),
     Check("boots", "the guest boots and its agent answers", boots),
     Check("root-dax", "the root file system is mapped with DAX", root_dax),
+    Check("root-verity", "every block of the root is checked by dm-verity", root_verity),
     Check("kernel-config", "the kernel inside has the recorded configuration", kernel_config),
     Check("agent-digest", "the agent inside is the recorded one", agent_digest),
     Check("container-output", "a container's output comes back", container_output),
