@@ -21,7 +21,9 @@ def explain(
     ),
     profile: str = typer.Option(None, metavar="NAME", help="Another profile than the spec's, or than default."),
     source: str = typer.Option(None, metavar="SOURCE", help="Another source: linux-source-6.1, or a tree's folder."),
-    arch: str = typer.Option(None, metavar="ARCH", help="Another architecture than the spec's, or than this machine's."),
+    arch: str = typer.Option(
+        None, metavar="ARCH", help="Another architecture than the spec's, or than this machine's."
+    ),
     profiles: bool = typer.Option(True, help="Also tell what it is in every other profile."),
     offline: bool = typer.Option(False, "--offline", help="Without the network."),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),

@@ -25,10 +25,18 @@ def _silent(event: Event) -> None:
     pass
 
 
+_WORKING = {
+    "sources": "fetching the kernel's source",
+    "kernel_source": "unpacking the kernel's source",
+    "kernel_resolved": "asking the kernel's conf",
+}
+
+
 def _tell(event: Event) -> None:
     from ..events import Note, Started
-    from .progress import describe
 
-    if isinstance(event, Note | Started):
-        sys.stderr.write(f"{describe(event)}\n")
-        sys.stderr.flush()
+    if isinstance(event, Started):
+        sys.stderr.write(f"{_WORKING.get(event.stage, event.stage)} …\n")
+    elif isinstance(event, Note):
+        sys.stderr.write(f"{event.text}\n")
+    sys.stderr.flush()
