@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .image.layout import default_align_mib
-from .kata.config import plugs_dimms
+from .kata.config import guest_settings, plugs_dimms
 from .pipeline.stage import Stage
-from .spec.model import BinaryAgent, PrebuiltKernel, Spec
+from .spec.model import BinaryAgent, PackagedKernel, PrebuiltKernel, Spec
 from .stages.agent import AgentStage
 from .stages.image import ImageStage
 from .stages.kernel import KernelStage
@@ -16,6 +18,9 @@ from .stages.runtime_config import RuntimeConfigStage
 from .stages.sources import SourcesStage
 from .stages.wrapper import RuntimeConfig, WrapperStage
 
+if TYPE_CHECKING:
+    from .kconfig.prebuilt import Guest
+
 
 def stages_of(spec: Spec) -> tuple[Stage, ...]:
     """Every stage of a spec, from sources to wrapper."""
@@ -25,7 +30,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         *([sources] if sources.needed else []),
         *_kernel(spec),
         AgentStage(spec.agent, spec.arch),
-        RootfsStage(spec.rootfs),
+        RootfsStage(spec.rootfs, modular=isinstance(spec.kernel.source, PackagedKernel)),
         ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
         *_initrd(spec),
         RuntimeConfigStage.of(spec),
@@ -44,7 +49,8 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
 
 def outputs_of(spec: Spec) -> tuple[str, ...]:
     """The stages whose files a whole set consists of; what they need is built on the way."""
-    return ("kernel", *_roots(spec), "runtime_config", "wrapper")
+    config = ["kernel_config"] if isinstance(spec.kernel.source, PackagedKernel) else []
+    return ("kernel", *config, *_roots(spec), "runtime_config", "wrapper")
 
 
 def _roots(spec: Spec) -> list[str]:
@@ -67,9 +73,34 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
         from .stages.kernel_prebuilt import PrebuiltKernelStage
 
         return (PrebuiltKernelStage(kernel.source, spec.arch),)
+    if isinstance(kernel.source, PackagedKernel):
+        from .stages.kernel_fit import KernelFitStage
+        from .stages.kernel_modules import KernelModulesStage
+        from .stages.kernel_package import PackagedKernelStage
+
+        return (
+            PackagedKernelStage(kernel.source, spec.arch),
+            KernelFitStage(kernel.profile, spec.arch, _guests(spec), kernel.source.where, kernel.features),
+            KernelModulesStage(kernel.source, spec.arch, modprobe=spec.rootfs.busybox),
+        )
     origin = KernelOrigin(kernel.source, kernel.patches)
     return (
         KernelSourceStage(origin),
         KernelConfigStage(origin, kernel.profile, kernel.options, spec.arch, kernel.toolchain, kernel.features),
         KernelStage(origin, spec.arch, kernel.toolchain),
     )
+
+
+def _guests(spec: Spec) -> tuple[Guest, ...]:
+    """How each hypervisor boots the set: what a kernel from elsewhere must have for it."""
+    from .kconfig.prebuilt import Guest
+
+    found = []
+    for hypervisor in spec.hypervisors:
+        driver = guest_settings(spec, hypervisor.name).rootfs_driver
+        if hypervisor.boot == "initrd":
+            conditions = {"initrd", f"initrd-{spec.initrd.compression}"}
+        else:
+            conditions = {"image", f"image-{spec.image.format}", driver}
+        found.append(Guest(hypervisor.name, hypervisor.boot, frozenset(conditions), hypervisor.boot_where))
+    return tuple(found)

@@ -11,6 +11,7 @@ from ..errors import InputError, ToolError
 from .tree import Bytes, Kind, Node, OnDisk, Tree, normalised
 
 AGENT = b"sbin/init"  # what `init: agent` boots: the kernel's first choice in a root file system
+MOVED_AGENT = b"usr/bin/kata-agent"  # where the agent lies when something else starts first
 POLICY = b"etc/kata-opa/default-policy.rego"  # where release builds of kata-agent look for it
 BUSYBOX = b"bin/busybox"
 

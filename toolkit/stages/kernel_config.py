@@ -32,12 +32,21 @@ class KernelConfigStage(Stage):
     title: ClassVar[str] = "kernel configuration"
     modules: ClassVar[tuple[str, ...]] = (
         "kbuild.py",
+        "kconfig/chain.py",
         "kconfig/config.py",
+        "kconfig/expression.py",
+        "kconfig/findings.py",
+        "kconfig/fixes.py",
         "kconfig/fragments.py",
+        "kconfig/index.py",
+        "kconfig/renames.py",
         "kconfig/requests.py",
         "kconfig/resolve.py",
+        "kconfig/scan.py",
         "kconfig/selection.py",
         "kconfig/soundness.py",
+        "kconfig/symbols.py",
+        "kconfig/unmet.py",
         "kconfig/versions.py",
         "stages/kernel_config.py",
     )
@@ -70,20 +79,29 @@ class KernelConfigStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        from ..kconfig.resolve import check, report
+        from ..kconfig.config import read_config
+        from ..kconfig.resolve import Source, check, report
 
-        arch = arch_of(self.arch)
+        folder = arch_of(self.arch).folder
         wishes = self._wishes(work.inputs)
-        (work.scratch / "requests").write_text(wishes.allconfig())
         with self.origin.tree(work) as tree:
-            config = self._resolve(tree, work)
-            values = check(wishes, config, tree.path, arch.folder)
-            described = report(wishes, values, arch=self.arch, kernel=tree.version, profile=self.profile)
+            config = self._resolve(tree, work, wishes.allconfig())
+            source = Source(tree.path, folder, tree.version, work.inputs.digest("kernel_source", "source.json"))
+            values = read_config(config)
+            findings = check(
+                wishes,
+                values,
+                source,
+                cache=work.inputs.cache,
+                conf=lambda requests: read_config(self._resolve(tree, work, requests)),
+            )
+            described = report(wishes, values, findings, arch=self.arch, kernel=tree.version, profile=self.profile)
         (work.out / "config").write_text(config)
         (work.out / "kernel-config.json").write_bytes(described)
 
-    def _resolve(self, tree: KernelTree, work: Work) -> str:
-        """What conf makes of the requests in scratch; conf itself is kept between builds."""
+    def _resolve(self, tree: KernelTree, work: Work, requests: str) -> str:
+        """What conf makes of a text of requests; conf itself is kept between builds."""
+        (work.scratch / "requests").write_text(requests)
         cache = work.inputs.cache
         toolchain = Toolchain.of(self.arch, self.toolchain)
         name = f"kernel-conf-{_short(f'{tree.path} {toolchain.host_compiler}')}"
@@ -110,7 +128,7 @@ class KernelConfigStage(Stage):
         takes longer than a build that has nothing to do should."""
         options = [[o.symbol, o.value] for o in self.options]
         changes = [sorted(self.features.add), sorted(self.features.drop)]
-        parts = [self.module_digests(), _library_digest(), self.profile, changes, options, self.arch, _version(inputs)]
+        parts = [self.module_digests(), library_digest(), self.profile, changes, options, self.arch, _version(inputs)]
         key = json.dumps(parts)
         memo = inputs.cache / "kconfig" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         known = read_json(memo, {})
@@ -132,7 +150,8 @@ def _version(inputs: Inputs) -> str:
     return str(json.loads(inputs.path("kernel_source", "source.json").read_bytes())["version"])
 
 
-def _library_digest() -> str:
+def library_digest() -> str:
+    """What the fragment library and all else in kernel-configs/ say, as one digest."""
     hasher = hashlib.sha256()
     for path in sorted(resources.resource("kernel-configs").rglob("*.yaml")):
         hasher.update(f"{path.parent.name}/{path.name}\0".encode() + path.read_bytes())

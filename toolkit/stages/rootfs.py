@@ -19,6 +19,7 @@ from ..spec.model import MinimalRootfs
 
 TAR = "rootfs.tar"
 INFO = "rootfs.json"
+LOADER, MODULES = "load", "modules.tar"  # of the kernel_modules stage
 _AGENT_FILE = "init"
 _POLICY_FILE = "default-policy.rego"
 _LIST = Command("@busybox@", "--list-full")
@@ -27,12 +28,14 @@ _VERSION = Command("@busybox@", "--help")
 
 @dataclass(frozen=True)
 class RootfsStage(Stage):
-    """``source`` says what the root file system is made from.
+    """``source`` says what the root file system is made from; ``modular``: the kernel's modules go into it, and the
+    program that loads them starts before the agent.
 
     Output: ``rootfs.tar``, and ``rootfs.json`` with the agent's path and digest and the components in it.
     """
 
     source: MinimalRootfs
+    modular: bool = False
 
     name: ClassVar[str] = "rootfs"
     title: ClassVar[str] = "root file system"
@@ -40,6 +43,8 @@ class RootfsStage(Stage):
         "elf.py",
         "rootfs/agent_file.py",
         "rootfs/minimal.py",
+        "rootfs/modular.py",
+        "rootfs/tar.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",
@@ -52,6 +57,8 @@ class RootfsStage(Stage):
         digests = {f"agent/{_AGENT_FILE}": inputs.digest("agent", _AGENT_FILE)}
         with contextlib.suppress(KeyError):  # only an agent that asks for a policy has one
             digests[f"agent/{_POLICY_FILE}"] = inputs.digest("agent", _POLICY_FILE)
+        if self.modular:
+            digests |= {f"kernel_modules/{name}": inputs.digest("kernel_modules", name) for name in (LOADER, MODULES)}
         files = {"busybox": inputs.file_digest(_busybox())} if self.source.busybox else {}
         return Recipe(
             commands=(_LIST, _VERSION) if self.source.busybox else (),
@@ -62,7 +69,9 @@ class RootfsStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        from ..rootfs.minimal import AGENT, POLICY, applet_paths, minimal_tree
+        from ..rootfs.minimal import AGENT, MOVED_AGENT, POLICY, applet_paths, minimal_tree
+        from ..rootfs.modular import add_modules
+        from ..rootfs.tar import open_tar
         from ..rootfs.tar_write import write_tar
         from ..rootfs.tree import shown
 
@@ -80,12 +89,16 @@ class RootfsStage(Stage):
             version = work.run(_VERSION, busybox=path).output.partition("\n")[0]
             components.append({"name": "busybox", "version": version, "sha256": digest})
         tree = minimal_tree(agent, policy, busybox, applets)
-        write_tar(tree, work.out / TAR)
+        with contextlib.ExitStack() as open_files:
+            if self.modular:
+                modules = open_files.enter_context(open_tar(work.inputs.path("kernel_modules", MODULES)))
+                add_modules(tree, work.inputs.path("kernel_modules", LOADER), modules.tree())
+            write_tar(tree, work.out / TAR)
         info = {
             "version": 1,
             "kind": "minimal",
             "agent": {
-                "path": shown(AGENT),
+                "path": shown(MOVED_AGENT if self.modular else AGENT),
                 "sha256": work.recipe.inputs[f"agent/{_AGENT_FILE}"],
                 "size": agent.stat().st_size,
             },

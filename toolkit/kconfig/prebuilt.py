@@ -1,0 +1,167 @@
+"""Holds the configuration of a kernel that others have built to what the guest needs, feature by feature."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .. import resources
+from ..errors import InputError, Problem, Where
+from ..spec.schema import check, load_schema
+from ..spec.yamltree import load_yaml
+from .config import same_value
+from .fragments import Library
+from .requests import Request, Wishes
+
+BUILT_IN, AS_MODULES, IN_PART, MISSING = "built in", "as modules", "in part", "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """How one hypervisor boots the set: what its root comes from, and where the spec says so.
+
+    ``conditions``: of kernel-configs/prebuilt.yaml's ``when``.
+    """
+
+    name: str
+    boot: str  # image | initrd
+    conditions: frozenset[str]
+    where: Where | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFound:
+    """What a kernel has of one feature. ``missing``: symbols; ``modules``: symbols that are modules."""
+
+    name: str
+    title: str
+    status: str
+    modules: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of kernel-config.json."""
+        return {
+            "feature": self.name,
+            "title": self.title,
+            "status": self.status,
+            "modules": list(self.modules),
+            "missing": list(self.missing),
+        }
+
+
+class PrebuiltRules:
+    """kernel-configs/prebuilt.yaml. Raises InputError when that file is wrong."""
+
+    def __init__(self) -> None:
+        tree = load_yaml(resources.resource("kernel-configs", "prebuilt.yaml"))
+        mistakes = [problem for _, problem in check(tree, load_schema("prebuilt"))]
+        if mistakes:
+            raise InputError.many(mistakes)
+        self._data: dict[str, Any] = tree.value
+
+    @cached_property
+    def tuning(self) -> frozenset[str]:
+        """Symbols whose value no program notices."""
+        return frozenset(self._data["tuning"])
+
+    @cached_property
+    def at_boot(self) -> frozenset[str]:
+        """Symbols whose modules are loaded before the agent starts."""
+        return frozenset(self._data["boot"])
+
+    def modules_of(self, symbol: str, there: Container[str]) -> tuple[str, ...] | None:
+        """The modules that a symbol becomes, of those ``there``; None when no name is known for it."""
+        listed = self._data["modules"].get(symbol)
+        if listed is not None:
+            found = tuple(name for name in listed if name in there)
+            return found if found or not listed else None
+        for pattern in self._data["patterns"]:
+            if symbol.startswith(pattern["prefix"]):
+                rest = symbol.removeprefix(pattern["prefix"])
+                name = pattern["module"].format(lower=rest.lower(), upper=rest)
+                if name in there:
+                    return (name,)
+        name = symbol.removeprefix("CONFIG_").lower()
+        return (name,) if name in there else None
+
+    def unmet(
+        self, values: Mapping[str, str], guests: Sequence[Guest], kernel: str, where: Where | None
+    ) -> list[Problem]:
+        """Why no guest of this set could start. ``values``: of the .config; ``kernel``: what messages call it."""
+        found: dict[Problem, None] = {}
+        for need in self._data["needs"]:
+            for guest in guests:
+                if need["when"] != "always" and need["when"] not in guest.conditions:
+                    continue
+                lacking = [s for s in need["symbols"] if values.get(s) not in ("y", "m")]
+                if lacking:
+                    found[
+                        Problem(f"{kernel} cannot be a guest's kernel: no {need['what']} ({_off(lacking)})", where)
+                    ] = None
+                late = [s for s in need["symbols"] if need.get("builtin") and values.get(s) == "m"]
+                if late and not lacking:
+                    found[_too_late(kernel, need["what"], late, guest, where)] = None
+        return _merged(found)
+
+
+def _off(symbols: Iterable[str]) -> str:
+    return ", ".join(f"{s}=n" for s in symbols)
+
+
+def _too_late(kernel: str, what: str, symbols: list[str], guest: Guest, where: Where | None) -> Problem:
+    said = ", ".join(f"{s}=m" for s in symbols)
+    if guest.boot == "initrd":
+        return Problem(f"{kernel} cannot be a guest's kernel: {what} needs {said} built in", where)
+    return Problem(
+        f"{kernel} cannot boot the image of {guest.name}: {what} comes with a module, which would lie in the image ({said})",
+        guest.where,
+        f"boot the initrd, which has the modules: set initrd: {{enabled: true}}, and "
+        f"runtime.hypervisors.{guest.name}.boot: initrd",
+    )
+
+
+def _merged(problems: Iterable[Problem]) -> list[Problem]:
+    """One problem a hint: an image that cannot be reached is one mistake, however many modules it takes."""
+    kept: dict[tuple[Where | None, str | None], Problem] = {}
+    for problem in problems:
+        key = (problem.where, problem.hint)
+        if problem.hint is None:
+            key = (None, problem.message)
+        kept.setdefault(key, problem)
+    return list(kept.values())
+
+
+def features_found(
+    wishes: Wishes, values: Mapping[str, str], library: Library, rules: PrebuiltRules
+) -> Iterator[FeatureFound]:
+    """What the kernel has of each feature of the wishes, in their order."""
+    by_feature: dict[str, list[Request]] = {name: [] for name in wishes.features}
+    for request in wishes.requests:
+        for name in request.asked_by:
+            if name in by_feature and request.value == "y" and request.symbol not in rules.tuning:
+                by_feature[name].append(request)
+    for name, requests in by_feature.items():
+        if not requests:
+            continue
+        modules = tuple(r.symbol for r in requests if values.get(r.symbol) == "m")
+        missing = tuple(
+            r.symbol
+            for r in requests
+            if r.allowed is None and not same_value("y", values.get(r.symbol)) and r.symbol not in modules
+        )
+        asked = sum(r.allowed is None or r.symbol in values for r in requests)
+        if missing:
+            status = MISSING if len(missing) == asked else IN_PART
+        else:
+            status = AS_MODULES if modules else BUILT_IN
+        yield FeatureFound(name, library.features[name].title, status, modules, missing)
+
+
+def wanted_modules(found: Iterable[FeatureFound], rules: PrebuiltRules) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Symbols whose modules go into the guest: those loaded at boot, and those loaded when asked for; sorted."""
+    symbols = {symbol for feature in found for symbol in feature.modules}
+    first = sorted(symbols & rules.at_boot)
+    return tuple(first), tuple(sorted(symbols - rules.at_boot))

@@ -1,0 +1,25 @@
+"""A root file system for a kernel with modules: they lie in it, and a program that loads them is what starts first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .minimal import AGENT, MOVED_AGENT
+from .tree import Kind, Node, OnDisk, Tree
+
+_KERNEL_LOG = b"dev/kmsg"  # where the loader speaks: no console has a driver yet (admin-guide/devices.txt)
+
+
+def add_modules(tree: Tree, loader: Path, modules: Tree) -> None:
+    """Move the agent aside, and add the loader in its place and /lib/modules.
+
+    Raises InputError when the loader cannot be read, or something is in the way.
+    """
+    agent = tree.get(AGENT)
+    assert agent is not None  # noqa: S101 -- every root file system of ours has one
+    tree.add(MOVED_AGENT, agent)
+    tree.add(AGENT, Node(Kind.FILE, 0o755, content=OnDisk.of(loader)))
+    tree.add(_KERNEL_LOG, Node(Kind.CHARACTER, 0o600, rdev=(1, 11)))
+    for path, node in modules.walk():
+        if path not in tree:
+            tree.add(path, node)

@@ -1,0 +1,100 @@
+"""What a kernel that others have built has of what the guest needs: its .config against the profile's features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import InputError, Where
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..spec.model import FeatureChanges
+from .kernel_config import library_digest
+
+if TYPE_CHECKING:
+    from ..kconfig.prebuilt import FeatureFound, Guest
+
+REPORT = "kernel-config.json"
+WANTED = "modules-wanted.json"
+
+
+@dataclass(frozen=True)
+class KernelFitStage(Stage):
+    """Output: ``kernel-config.json``, as of a compiled kernel, and what was found of each feature; and
+    ``modules-wanted.json``: the symbols whose modules go into the guest."""
+
+    name: ClassVar[str] = "kernel_config"
+    title: ClassVar[str] = "kernel configuration"
+    modules: ClassVar[tuple[str, ...]] = (
+        "kconfig/config.py",
+        "kconfig/prebuilt.py",
+        "kconfig/requests.py",
+        "kconfig/selection.py",
+        "kconfig/versions.py",
+        "stages/kernel_fit.py",
+    )
+
+    profile: str
+    arch: str
+    guests: Sequence[Guest]
+    where: Where | None = None
+    features: FeatureChanges = field(default_factory=FeatureChanges)
+
+    def plan(self, inputs: Inputs) -> Recipe:
+        """Raises NotBuiltYet before the kernel is here."""
+        return Recipe(
+            options={
+                "profile": self.profile,
+                "add": sorted(self.features.add),
+                "drop": sorted(self.features.drop),
+                "arch": self.arch,
+                "guests": [[g.name, g.boot, sorted(g.conditions)] for g in self.guests],
+            },
+            files={"kernel-configs": library_digest()},
+            inputs={f"kernel/{name}": inputs.digest("kernel", name) for name in ("config", "release")},
+            modules=self.module_digests(),
+        )
+
+    def run(self, work: Work) -> None:
+        """Raises InputError with everything without which no guest of this set starts; says the rest."""
+        from ..kconfig.config import read_config
+        from ..kconfig.fragments import load_library
+        from ..kconfig.prebuilt import PrebuiltRules, features_found, wanted_modules
+        from ..kconfig.requests import collect
+        from ..kconfig.resolve import report
+
+        release = work.inputs.path("kernel", "release").read_text().strip()
+        values = read_config(work.inputs.path("kernel", "config").read_text(errors="replace"))
+        if not values:
+            raise InputError(f"the configuration of {release} sets no option: is it a .config?", where=self.where)
+        rules, library = PrebuiltRules(), load_library()
+        wishes = collect(library, self.profile, (), arch=self.arch, kernel=release, changes=self.features)
+        problems = rules.unmet(values, self.guests, release, self.where)
+        if problems:
+            raise InputError.many(problems)
+        found = list(features_found(wishes, values, library, rules))
+        first, later = wanted_modules(found, rules)
+        document: dict[str, Any] = json.loads(
+            report(wishes, values, (), arch=self.arch, kernel=release, profile=self.profile)
+        )
+        document["prebuilt"] = [feature.as_json() for feature in found]
+        (work.out / REPORT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        wanted = {"boot": list(first), "on_demand": list(later)}
+        (work.out / WANTED).write_text(json.dumps(wanted, indent=1) + "\n")
+        for line in _notes(found, release):
+            work.note(line)
+
+
+def _notes(found: Sequence[FeatureFound], release: str) -> list[str]:
+    by_status: dict[str, list[FeatureFound]] = {}
+    for feature in found:
+        by_status.setdefault(feature.status, []).append(feature)
+    counts = ", ".join(f"{len(features)} {status}" for status, features in sorted(by_status.items()))
+    lines = [f"{release}: of {len(found)} features, {counts}"]
+    for feature in found:
+        if feature.missing:
+            lines.append(
+                f"{release} lacks {feature.name} ({feature.title}) {feature.status}: {', '.join(feature.missing)}"
+            )
+    return lines
