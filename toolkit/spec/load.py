@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, Problem, Where
+from ..pipeline.store import cache_folder
 from ..resources import resource
 from .crosscheck import crosscheck
 from .defaults import filled
 from .model import Spec
 from .schema import check, in_file_order, load_schema
+from .soundness_memo import SoundnessMemo
 from .source import Source, read_source
 from .to_model import to_model
 from .yamltree import Step, Steps, Tree, parse
@@ -35,7 +37,10 @@ def starter_spec(name: str = "kernel") -> Spec:
 def _loaded(source: Source) -> Spec:
     tree, problems = parse(source)
     schema = load_schema("spec")
-    broken = check(tree, schema)
+    memo = SoundnessMemo(cache_folder() / "sound-specs", tree.value, schema)
+    broken = [] if memo.known() else check(tree, schema)
+    if not broken and not problems:
+        memo.remember()
     problems += [problem for _, problem in broken]
     unusable = {_whole(tree, path) for path in [*(path for path, _ in broken), *_broken_nodes(tree)]}
     if () not in unusable:
