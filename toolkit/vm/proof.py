@@ -128,6 +128,8 @@ def kernel_config(evidence: Evidence) -> Verdict:
     recorded = evidence.configuration().kernel_config
     if recorded is None:
         raise Skipped("the set records no kernel configuration")
+    if recorded.is_file() and b"\nCONFIG_IKCONFIG_PROC=y\n" not in recorded.read_bytes():
+        raise Skipped(f"this kernel was built without {_CONFIG}, so it does not tell")
     packed = evidence.read(_CONFIG)
     try:
         inside = gzip.decompress(packed)
