@@ -97,18 +97,16 @@ class _Run:
             return replace(row, problem=_told(error))
 
     def _settled(self, point: Point) -> Point:
-        """The point, with what conf says cannot stay without the feature left out as well."""
+        """The point, with what conf says cannot stay without the feature left out as well.
+
+        Where the spec's own options need it, nothing can be done: the build then says so.
+        """
         while not point.added:
-            spec = self._candidates.spec_of(point)
-            try:
-                self._lab.bring(spec, point.feature, ["kernel_config"])
+            askers = self._lab.askers(self._candidates.spec_of(point), point.feature)
+            more = self._candidates.dependents([*point.drop, *(asker for asker in askers if asker != SPEC)])
+            if more == point.drop:
                 break
-            except InputError:
-                askers = self._lab.askers(spec, point.feature)
-                more = self._candidates.dependents([*point.drop, *(a for a in askers if a != SPEC)])
-                if set(more) == set(point.drop):
-                    raise  # the spec's own options need it
-                point = replace(point, drop=more)
+            point = replace(point, drop=more)
         return point
 
     def _booted(self, row: Row, point: Point, sizes: Figures) -> Row:
