@@ -35,8 +35,16 @@ def second(text: str = "x") -> None:
 app()
 """
 GUESTS = ("upstream", "default", "minimal")
-# K, T and O of vm/measure.py, and bytes.
-COMPARED = ("kernel_minstr", "boot_minstr", "guest_overhead_mib", "vmlinux_bytes", "vmlinuz_bytes")
+# K, T, O, O2048 and accesses of vm/measure.py, and bytes.
+COMPARED = (
+    "kernel_minstr",
+    "boot_minstr",
+    "guest_overhead_mib",
+    "guest_overhead_2048_mib",
+    "exits",
+    "vmlinux_bytes",
+    "vmlinuz_bytes",
+)
 
 
 def seconds(argv: Sequence[str], cwd: Path) -> float:
@@ -97,7 +105,7 @@ def wrapper_cost(built: Path, work: Path, runs: int = 300) -> dict[str, Any]:
 
 
 def guests(work: Path, names: Sequence[str]) -> dict[str, Any]:
-    """K, T, R, C and O of each guest, its sizes, and T and O as ratios to upstream's option set."""
+    """K, T, R, C, O and exits of each guest, its sizes, and most of them as ratios to upstream's option set."""
     from kata_toolkit.vm.built_set import BuiltSet
     from kata_toolkit.vm.measure import measure
 
@@ -106,7 +114,9 @@ def guests(work: Path, names: Sequence[str]) -> dict[str, Any]:
         target = work / name
         subprocess.run([TOOL, "build", str(HERE / "specs" / f"{name}.yaml"), "-o", str(target)], check=True)
         built = BuiltSet.load(target)
-        figures[name] = {**measure(built.bootable()).as_json(), **sizes(target)}
+        found = measure(built.bootable(), large=True)
+        exits = {"exits": sum(found.exits_by_device.values()), "exits_by_device": found.exits_by_device}
+        figures[name] = {**found.as_json(), **exits, **sizes(target)}
     for name in names if "upstream" in figures else ():
         base = figures["upstream"]
         figures[name]["to_upstream"] = {key: round(figures[name][key] / base[key], 4) for key in COMPARED}

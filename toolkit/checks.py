@@ -6,7 +6,7 @@ The shape is shared by every command that checks something: ``{"ok", "checks", "
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -62,12 +62,14 @@ class Check(Generic[E]):
 class Report:
     """The verdicts by check id, in the order of the table, and what was measured.
 
-    ``essential``: the checks without which nothing is proved; none: the report is no proof of anything.
+    ``essential``: the checks without which nothing is proved; none: the report is no proof of anything. ``kinds``:
+    what a measurement is (instructions, accesses, memory, size, time), by its name.
     """
 
     verdicts: dict[str, Verdict]
     measurements: dict[str, Any] = field(default_factory=dict)
     essential: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -99,4 +101,6 @@ class Report:
             for name, v in self.verdicts.items()
         ]
         proved = {"proved": self.proved} if self.essential else {}
-        return {"ok": self.ok, **proved, "checks": checks, "measurements": self.measurements}
+        kinds = {name: self.kinds[name] for name in self.measurements if name in self.kinds}
+        told = {"kinds": kinds} if self.kinds else {}
+        return {"ok": self.ok, **proved, "checks": checks, "measurements": self.measurements, **told}

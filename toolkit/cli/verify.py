@@ -44,6 +44,7 @@ def proof_of(folder: Path, *, live: bool, accel: str = "auto", timeout_seconds: 
     from ..checks import Report
     from ..vm.built_set import BuiltSet
     from ..vm.evidence import Evidence
+    from ..vm.measure import KINDS
     from ..vm.options import Options
     from ..vm.proof import ESSENTIAL, prove
 
@@ -57,7 +58,7 @@ def proof_of(folder: Path, *, live: bool, accel: str = "auto", timeout_seconds: 
         with Evidence(built, Options(accel=accel, timeout_seconds=timeout_seconds), note=_note) as evidence:
             for check, verdict in prove(evidence, starting=lambda c: status.update(c.title) if status else None):
                 verdicts[check.id] = verdict
-        return Report(verdicts, evidence.measurements, ESSENTIAL)
+        return Report(verdicts, evidence.measurements, ESSENTIAL, KINDS)
     finally:
         if status:
             status.stop()

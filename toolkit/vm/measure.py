@@ -2,7 +2,8 @@
 
 Under ``-icount shift=0,sleep=off`` QEMU's virtual clock advances one nanosecond an instruction, and the TSC one tick:
 the figures repeat to a few parts in 100,000 whatever else the host does. They are instructions, not time. The
-machine is a q35 with one CPU, 256 MiB, the root on an nvdimm, a console and the agent's port, and nothing else.
+machine is the one of the guest's configuration (a q35 with the root on an nvdimm, if it names no other) with one CPU,
+256 MiB, a console and the agent's port, and nothing else.
 
 | figure | what |
 |---|---|
@@ -11,24 +12,33 @@ machine is a q35 with one CPU, 256 MiB, the root on an nvdimm, a console and the
 | R | the TSC when the agent answered its first health check |
 | C | the TSC when a container's first process wrote its first byte, less the wait for the host's first request |
 | O | guest memory overhead: configured memory minus MemAvailable at R |
+| O2048 | the same with 2,048 MiB |
+| exits | accesses to emulated devices up to R: see ``exits.py`` |
+
+T, R and C are known on x86_64 only: other processors' counters do not count from reset at one tick an instruction.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from ..errors import CheckError
+from . import exits
 from .built_set import Guest
 from .options import Options
 from .session import CHECK_AVAILABLE_KIB, MAIN_NS, Session
 from .ttrpc import AgentError
 
 MEMORY_MIB = 256
+LARGE_MEMORY_MIB = 2048
 # Under TCG the calibration of the APIC timer costs about 216 million instructions that no real host spends.
-MEASURE_PARAMS = ("quiet", "noapictimer", "hpet=disable")
+MEASURE_PARAMS = ("quiet", "noapictimer", "hpet=disable")  # x86's; other kernels pass over them
 _TIMEOUT_SECONDS = 180.0  # counting instructions makes a boot four to five times longer
 _MAXMEMORY_MIB = 1024  # a fixed amount: the room for hot-plug must not depend on the host's memory
 
@@ -40,37 +50,80 @@ WAIT_TSC = "kata_toolkit_first_request_wait_tsc"  # spent idle before the host's
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """K, T, R, C in millions of instructions, O in MiB; None where the agent does not tell."""
+    """K, T, R, C in millions of instructions, O in MiB, exits as `Exits` has them; None where nobody tells."""
 
     kernel_minstr: float | None = None  # K
     boot_minstr: float | None = None  # T
     check_minstr: float | None = None  # R
     output_minstr: float | None = None  # C
     guest_overhead_mib: float | None = None  # O
+    guest_overhead_2048_mib: float | None = None  # O2048
+    exits_port: int | None = None
+    exits_mmio: int | None = None
+    exits_firmware: int | None = None
+    exits_polls: int | None = None
+    exits_irqchip: int | None = None
+    exits_by_device: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, float]:
-        """The figures that are known."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The figures that are known, but for those of single devices."""
+        known = asdict(self)
+        del known["exits_by_device"]
+        return {name: value for name, value in known.items() if value is not None}
 
 
-def measure(guest: Guest, *, container: bool = True) -> Figures:
+KINDS: Mapping[str, str] = {
+    # What a figure is, for whoever compares two of them.
+    **dict.fromkeys(("kernel_minstr", "boot_minstr", "check_minstr", "output_minstr"), "instructions"),
+    **dict.fromkeys(("guest_overhead_mib", "guest_overhead_2048_mib"), "memory"),
+    **dict.fromkeys(("exits_port", "exits_mmio", "exits_firmware", "exits_polls", "exits_irqchip"), "accesses"),
+    **dict.fromkeys(("image_mib", "vmlinux_mib"), "size"),
+    **dict.fromkeys(("seconds_to_agent", "seconds_of_kernel"), "time"),
+}
+"""Each figure's kind. Instructions, accesses and sizes are the same on every host, memory to some KiB; time is not."""
+
+
+def measure(guest: Guest, *, container: bool = True, large: bool = False) -> Figures:
     """Boot a guest once under instruction counting, and read its figures. TCG, 1 CPU, 256 MiB.
 
-    ``container``: also start one, for C. Raises what `Session.boot` raises; CheckError when the container fails.
+    ``container``: also start one, for C. ``large``: boot once more, with 2,048 MiB, for O2048. Raises what
+    `Session.boot` raises; CheckError when the container fails.
     """
-    fixed = replace(guest, maxvcpus=1, vcpus=1, maxmemory_mib=_MAXMEMORY_MIB)
-    options = Options(
+    with tempfile.NamedTemporaryFile(prefix="kata-toolkit-trace-") as trace:
+        with Session.boot(_fixed(guest), _options(MEMORY_MIB, trace.name), note=_nothing) as session:
+            answered = os.fstat(trace.fileno()).st_size  # the events up to now; QEMU writes each out at once
+            if container:
+                first_output(session)
+            found = figures(session.agent.metrics(), MEMORY_MIB, guest.arch)
+        found = replace(found, **_exits(Path(trace.name), answered))
+    if large:
+        with Session.boot(_fixed(guest), _options(LARGE_MEMORY_MIB), note=_nothing) as session:
+            more = figures(session.agent.metrics(), LARGE_MEMORY_MIB, guest.arch)
+        found = replace(found, guest_overhead_2048_mib=more.guest_overhead_mib)
+    return found
+
+
+def _fixed(guest: Guest) -> Guest:
+    return replace(guest, maxvcpus=1, vcpus=1, maxmemory_mib=_MAXMEMORY_MIB)
+
+
+def _options(memory_mib: int, trace: str | None = None) -> Options:
+    return Options(
         accel="tcg",
-        memory_mib=MEMORY_MIB,
+        memory_mib=memory_mib,
         vcpus=1,
         timeout_seconds=_TIMEOUT_SECONDS,
         kernel_params=MEASURE_PARAMS,
         icount=True,
+        trace=trace,
     )
-    with Session.boot(fixed, options, note=_nothing) as session:
-        if container:
-            first_output(session)
-        return figures(session.agent.metrics(), MEMORY_MIB)
+
+
+def _exits(trace: Path, size: int) -> dict[str, Any]:
+    with trace.open("rb") as file:
+        counted = asdict(exits.count(exits.head(file, size)))
+    devices = counted.pop("by_device")
+    return {**counted, "exits_by_device": devices}
 
 
 def first_output(session: Session) -> None:
@@ -88,8 +141,10 @@ def first_output(session: Session) -> None:
         raise CheckError(f"the container's output was {done.stdout!r}, its exit code {done.status}")
 
 
-def figures(gauges: Mapping[str, float], memory_mib: int) -> Figures:
+def figures(gauges: Mapping[str, float], memory_mib: int, arch: str = "x86_64") -> Figures:
     """The figures from an agent's gauges."""
+    if arch != "x86_64":
+        gauges = {name: value for name, value in gauges.items() if not name.endswith("_tsc")}
 
     def millions(name: str, waited: float = 0.0) -> float | None:
         value = gauges.get(name)
