@@ -60,6 +60,19 @@ def unpack_stream(stream: IO[bytes], target: Path, name: str, on_file: Callable[
         raise ToolError(f"cannot unpack {name} into {target}: {error.strerror}") from error
 
 
+def plain_tar(archive: Path, target: Path, name: str) -> None:
+    """Write a tar's bytes, unpacked from whatever compresses it, to the new file ``target``.
+
+    Raises InputError for an archive that is damaged or none; ToolError when the disk does not play along.
+    """
+    with _tar_stream(archive, name) as stream:
+        try:
+            with target.open("xb") as out:
+                shutil.copyfileobj(stream, out, _CHUNK)
+        except OSError as error:
+            raise ToolError(f"cannot unpack {name} to {target}: {error.strerror}") from error
+
+
 @contextmanager
 def _tar_stream(archive: Path, name: str) -> Iterator[IO[bytes]]:
     """The archive's tar bytes, unpacked by the tool for its compression."""

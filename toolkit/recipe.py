@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .image.layout import default_align_mib
 from .kata.config import guest_settings, plugs_dimms
 from .pipeline.stage import Stage
-from .spec.model import BinaryAgent, PackagedKernel, PrebuiltKernel, Spec
+from .spec.model import BinaryAgent, MinimalRootfs, PackagedKernel, PrebuiltKernel, Spec, TarballRootfs
 from .stages.agent import AgentStage
 from .stages.image import ImageStage
 from .stages.kernel import KernelStage
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def stages_of(spec: Spec) -> tuple[Stage, ...]:
     """Every stage of a spec, from sources to wrapper."""
     fetched_agent = spec.agent.binary if isinstance(spec.agent, BinaryAgent) and spec.agent.binary.url else None
-    sources = SourcesStage(spec.kernel.source, fetched_agent)
+    fetched_root = spec.rootfs.archive if isinstance(spec.rootfs, TarballRootfs) and spec.rootfs.archive.url else None
+    sources = SourcesStage(spec.kernel.source, fetched_agent, fetched_root)
     return (
         *([sources] if sources.needed else []),
         *_kernel(spec),
@@ -81,7 +82,7 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
         return (
             PackagedKernelStage(kernel.source, spec.arch),
             KernelFitStage(kernel.profile, spec.arch, _guests(spec), kernel.source.where, kernel.features),
-            KernelModulesStage(kernel.source, spec.arch, modprobe=spec.rootfs.busybox),
+            KernelModulesStage(kernel.source, spec.arch, modprobe=_has_modprobe(spec)),
         )
     origin = KernelOrigin(kernel.source, kernel.patches)
     return (
@@ -89,6 +90,11 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
         KernelConfigStage(origin, kernel.profile, kernel.options, spec.arch, kernel.toolchain, kernel.features),
         KernelStage(origin, spec.arch, kernel.toolchain),
     )
+
+
+def _has_modprobe(spec: Spec) -> bool:
+    """Whether the guest can load a module when one is asked for: busybox can, of others we do not know."""
+    return isinstance(spec.rootfs, MinimalRootfs) and spec.rootfs.busybox
 
 
 def _guests(spec: Spec) -> tuple[Guest, ...]:

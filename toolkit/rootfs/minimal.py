@@ -1,6 +1,7 @@
-"""The minimal root file system: the agent as /sbin/init, the folders a guest needs, and busybox unless left out.
+"""What every root file system of a guest has: the agent as /sbin/init, and the folders and files a guest needs.
 
-Also good as the read-only root of a container: it has the places where a runtime mounts things.
+With busybox, unless left out, that is the minimal one. It is also good as the read-only root of a container: it has
+the places where a runtime mounts things.
 """
 
 from __future__ import annotations
@@ -43,30 +44,33 @@ FILES = {
 DEVICES = {b"dev/console": (0o600, 5, 1), b"dev/null": (0o666, 1, 3)}
 
 
-def minimal_tree(agent: Path, policy: Path | None, busybox: bytes | None, applets: tuple[bytes, ...]) -> Tree:
-    """The tree. ``busybox``: the program's bytes. ``applets``: where its names go, such as ``bin/ls``.
+def add_busybox(tree: Tree, busybox: bytes, applets: tuple[bytes, ...]) -> None:
+    """Add busybox and its names (``applets``, such as ``bin/ls``): hard links, which cost neither inodes nor a second
+    lookup. The agent's place stays free."""
+    tree.add(BUSYBOX, Node(Kind.FILE, 0o755, content=Bytes(busybox)))
+    for applet in applets:
+        if applet not in tree and applet != AGENT:
+            tree.link(applet, BUSYBOX)
 
-    Raises InputError when a source cannot be read.
+
+def complete(tree: Tree, agent: Path, policy: Path | None) -> bytes:
+    """Add what a guest needs and a tree lacks, and the agent, in the place of whatever was its init; returns its path.
+
+    Raises InputError when a source cannot be read, or something stands where a folder must be.
     """
-    tree = Tree()
-    for path, mode in FOLDERS.items():
-        tree.add(path, Node(Kind.DIRECTORY, mode))
-    for path, target in LINKS.items():
-        tree.add(path, Node(Kind.SYMLINK, 0o777, target=target))
-    for path, data in FILES.items():
-        tree.add(path, Node(Kind.FILE, 0o644, content=Bytes(data)))
-    for path, (mode, major, minor) in DEVICES.items():
-        tree.add(path, Node(Kind.CHARACTER, mode, rdev=(major, minor)))
-    tree.add(AGENT, Node(Kind.FILE, 0o755, content=OnDisk.of(agent)))
+    needed: dict[bytes, Node] = {path: Node(Kind.DIRECTORY, mode) for path, mode in FOLDERS.items()}
+    needed |= {path: Node(Kind.SYMLINK, 0o777, target=target) for path, target in LINKS.items()}
+    needed |= {path: Node(Kind.FILE, 0o644, content=Bytes(data)) for path, data in FILES.items()}
+    needed |= {path: Node(Kind.CHARACTER, mode, rdev=(major, minor)) for path, (mode, major, minor) in DEVICES.items()}
+    for path, node in needed.items():
+        place = tree.resolved(path)
+        if place not in tree:
+            tree.add(place, node)
+    place = tree.resolved(AGENT)
+    tree.add(place, Node(Kind.FILE, 0o755, content=OnDisk.of(agent)))
     if policy:
-        tree.add(POLICY, Node(Kind.FILE, 0o644, content=OnDisk.of(policy)))
-    if busybox:
-        tree.add(BUSYBOX, Node(Kind.FILE, 0o755, content=Bytes(busybox)))
-        for applet in applets:
-            # Hard links: 270 names cost neither inodes nor a second lookup. The agent's place is taken.
-            if applet not in tree:
-                tree.link(applet, BUSYBOX)
-    return tree
+        tree.add(tree.resolved(POLICY), Node(Kind.FILE, 0o644, content=OnDisk.of(policy)))
+    return place
 
 
 def applet_paths(listing: str) -> tuple[bytes, ...]:

@@ -15,11 +15,13 @@ def add_modules(tree: Tree, loader: Path, modules: Tree) -> None:
 
     Raises InputError when the loader cannot be read, or something is in the way.
     """
-    agent = tree.get(AGENT)
+    place = tree.resolved(AGENT)
+    agent = tree.get(place)
     assert agent is not None  # noqa: S101 -- every root file system of ours has one
-    tree.add(MOVED_AGENT, agent)
-    tree.add(AGENT, Node(Kind.FILE, 0o755, content=OnDisk.of(loader)))
-    tree.add(_KERNEL_LOG, Node(Kind.CHARACTER, 0o600, rdev=(1, 11)))
+    tree.add(tree.resolved(MOVED_AGENT), agent)
+    tree.add(place, Node(Kind.FILE, 0o755, content=OnDisk.of(loader)))
+    tree.add(tree.resolved(_KERNEL_LOG), Node(Kind.CHARACTER, 0o600, rdev=(1, 11)))
     for path, node in modules.walk():
-        if path not in tree:
-            tree.add(path, node)
+        target = tree.resolved(path)
+        if target not in tree:
+            tree.add(target, node)

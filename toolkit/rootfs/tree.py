@@ -19,6 +19,7 @@ from ..errors import InputError
 CHUNK = 1 << 20
 NAME_MAX = 255  # bytes in one name: linux/limits.h, and ext4's own limit
 _FAR = 1 << 63  # behind every range
+_MAX_STEPS = 10_000  # through a path and its links; the kernel follows forty
 PATH_MAX = 4095  # bytes in a path, without its final NUL
 
 
@@ -186,6 +187,28 @@ class Tree:
     def get(self, path: bytes) -> Node | None:
         """The node at a path, or None. Symbolic links are not followed."""
         return self._nodes.get(path)
+
+    def resolved(self, path: bytes) -> bytes:
+        """Where a path leads inside this root: symbolic links above its last name are followed, ``..`` ends at the top.
+
+        Raises InputError when they lead in a circle.
+        """
+        left, done = path.split(b"/"), b""
+        for _ in range(_MAX_STEPS):
+            if not left:
+                return done
+            name = left.pop(0)
+            below = done + b"/" + name if done else name
+            node = self._nodes.get(below)
+            if name == b"..":
+                done = done.rpartition(b"/")[0]
+            elif left and node and node.kind is Kind.SYMLINK:
+                target = node.target
+                done = b"" if target.startswith(b"/") else done
+                left = [part for part in target.split(b"/") if part not in (b"", b".")] + left
+            else:
+                done = below
+        raise InputError(f"{shown(path)} lies behind symbolic links that lead in a circle")
 
     def walk(self) -> list[tuple[bytes, Node]]:
         """All paths and their nodes, sorted by bytes: a folder before what is in it, the root first."""

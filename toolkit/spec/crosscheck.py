@@ -13,8 +13,19 @@ from ..arch import arch_of
 from ..errors import InputError, Problem, Where
 from ..pipeline.files import sha256_of
 from ..resources import resource
-from .model import Artifact, BinaryAgent, GitKernel, PackagedKernel, PrebuiltKernel, Spec, TarballKernel, TreeKernel
-from .paths import check_file, check_kernel_tree
+from .model import (
+    Artifact,
+    BinaryAgent,
+    FolderRootfs,
+    GitKernel,
+    PackagedKernel,
+    PrebuiltKernel,
+    Spec,
+    TarballKernel,
+    TarballRootfs,
+    TreeKernel,
+)
+from .paths import check_file, check_folder, check_kernel_tree
 from .suggest import did_you_mean
 from .yamltree import Steps, Tree
 
@@ -188,6 +199,14 @@ def _agent_files(read: Read) -> Iterator[Problem]:
             yield from check_file(spec.agent.policy, tree.value_where(("agent", "policy")))
 
 
+def _rootfs_files(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
+    if isinstance(spec.rootfs, TarballRootfs):
+        yield from _artifact(spec.rootfs.archive, tree, ("rootfs",))
+    elif isinstance(spec.rootfs, FolderRootfs):
+        yield from check_folder(spec.rootfs.path, tree.value_where(("rootfs", "path")))
+
+
 def _cmdline_words(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
     for word, where in zip(spec.kernel.cmdline, read.items(CMDLINE), strict=True):
@@ -284,6 +303,7 @@ RULES = (
     Rule(_kernel_source_files),
     Rule(_patches),
     Rule(_agent_files),
+    Rule(_rootfs_files),
     Rule(_cmdline_words),
     Rule(_boots_what_is_built, needs=(("initrd", "enabled"),)),
     Rule(_settings),

@@ -161,7 +161,21 @@ class MinimalRootfs:
     busybox: bool = True
 
 
-Rootfs = MinimalRootfs
+@dataclass(frozen=True, slots=True)
+class TarballRootfs:
+    """A root file system made elsewhere, as a tar; owners, modes and attributes are those in it."""
+
+    archive: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRootfs:
+    """A root file system made elsewhere, as a folder on this host; all of it belongs to root in the guest."""
+
+    path: Path
+
+
+Rootfs = MinimalRootfs | TarballRootfs | FolderRootfs
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ def check_file(path: Path, where: Where) -> Iterator[Problem]:
         yield Problem(f"{path} is empty", where)
 
 
-def check_kernel_tree(path: Path, where: Where) -> Iterator[Problem]:
-    """A folder that holds Linux sources."""
+def check_folder(path: Path, where: Where) -> Iterator[Problem]:
+    """A folder that can be read."""
     try:
         status = path.stat()
     except OSError as error:
@@ -37,6 +37,15 @@ def check_kernel_tree(path: Path, where: Where) -> Iterator[Problem]:
     kind = kind_of(status.st_mode)
     if kind != "a directory":
         yield Problem(f"{path} is {kind or 'a file'}, not a directory", where, "an archive is `kind: tarball`")
+    elif not os.access(path, os.R_OK | os.X_OK):
+        yield Problem(f"{path} cannot be read: permission denied", where)
+
+
+def check_kernel_tree(path: Path, where: Where) -> Iterator[Problem]:
+    """A folder that holds Linux sources."""
+    problems = list(check_folder(path, where))
+    if problems:
+        yield from problems
         return
     lacking = [name for name in ("Makefile", "Kconfig") if not (path / name).is_file()]
     if lacking:

@@ -14,6 +14,7 @@ from .model import (
     BuiltinAgent,
     DebianKernel,
     FeatureChanges,
+    FolderRootfs,
     GitKernel,
     Hypervisor,
     Image,
@@ -25,8 +26,10 @@ from .model import (
     PackagedKernel,
     Patch,
     PrebuiltKernel,
+    Rootfs,
     Spec,
     TarballKernel,
+    TarballRootfs,
     TreeKernel,
 )
 from .yamltree import Tree
@@ -49,7 +52,7 @@ def to_model(document: Document, tree: Tree) -> Spec:
         arch=document["arch"],
         kernel=_kernel(document["kernel"], base, tree),
         agent=_agent(document["agent"], base),
-        rootfs=MinimalRootfs(busybox=document["rootfs"]["busybox"]),
+        rootfs=_rootfs(document["rootfs"], base),
         image=Image(
             format=document["image"]["format"],
             dax=document["image"]["dax"],
@@ -98,6 +101,14 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
         cmdline=tuple(value["cmdline"]),
         toolchain=value["toolchain"],
     )
+
+
+def _rootfs(value: Document, base: Path) -> Rootfs:
+    if value["kind"] == "tarball":
+        return TarballRootfs(_artifact(value, base))
+    if value["kind"] == "directory":
+        return FolderRootfs(base / value["path"])
+    return MinimalRootfs(busybox=value["busybox"])
 
 
 def _patch(value: Document | str, base: Path) -> Patch:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import run
 from ..elf import read_program
@@ -15,7 +15,10 @@ from ..errors import InputError, ToolError
 from ..pipeline.packages import install_hint
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
-from ..spec.model import MinimalRootfs
+from ..spec.model import FolderRootfs, MinimalRootfs, Rootfs, TarballRootfs
+
+if TYPE_CHECKING:
+    from ..rootfs.tree import Tree
 
 TAR = "rootfs.tar"
 INFO = "rootfs.json"
@@ -34,7 +37,7 @@ class RootfsStage(Stage):
     Output: ``rootfs.tar``, and ``rootfs.json`` with the agent's path and digest and the components in it.
     """
 
-    source: MinimalRootfs
+    source: Rootfs
     modular: bool = False
 
     name: ClassVar[str] = "rootfs"
@@ -42,6 +45,7 @@ class RootfsStage(Stage):
     modules: ClassVar[tuple[str, ...]] = (
         "elf.py",
         "rootfs/agent_file.py",
+        "rootfs/folder.py",
         "rootfs/minimal.py",
         "rootfs/modular.py",
         "rootfs/tar.py",
@@ -59,17 +63,26 @@ class RootfsStage(Stage):
             digests[f"agent/{_POLICY_FILE}"] = inputs.digest("agent", _POLICY_FILE)
         if self.modular:
             digests |= {f"kernel_modules/{name}": inputs.digest("kernel_modules", name) for name in (LOADER, MODULES)}
-        files = {"busybox": inputs.file_digest(_busybox())} if self.source.busybox else {}
+        commands: tuple[Command, ...] = ()
+        files = {}
+        if isinstance(self.source, FolderRootfs):
+            options: dict[str, Any] = {"kind": "directory", "content": self._folder_identity(inputs)}
+        elif isinstance(self.source, TarballRootfs):
+            options = {"kind": "tarball", "sha256": self._archive(self.source, inputs)[1]}
+        else:
+            options = {"kind": "minimal", "busybox": self.source.busybox}
+            if self.source.busybox:
+                commands, files = (_LIST, _VERSION), {"busybox": inputs.file_digest(_busybox())}
         return Recipe(
-            commands=(_LIST, _VERSION) if self.source.busybox else (),
-            options={"kind": "minimal", "busybox": self.source.busybox},
+            commands=commands,
+            options=options,
             files=files,
             inputs=digests,
             modules=self.module_digests(),
         )
 
     def run(self, work: Work) -> None:
-        from ..rootfs.minimal import AGENT, MOVED_AGENT, POLICY, applet_paths, minimal_tree
+        from ..rootfs.minimal import MOVED_AGENT, POLICY, complete
         from ..rootfs.modular import add_modules
         from ..rootfs.tar import open_tar
         from ..rootfs.tar_write import write_tar
@@ -79,26 +92,19 @@ class RootfsStage(Stage):
         policy = None
         if f"agent/{_POLICY_FILE}" in work.recipe.inputs:
             policy = work.inputs.path("agent", _POLICY_FILE)
-        busybox: bytes | None = None
-        applets: tuple[bytes, ...] = ()
-        components = []
-        if self.source.busybox:
-            path, digest = _busybox(), work.recipe.files["busybox"]
-            busybox = _read(path, digest)
-            applets = applet_paths(work.run(_LIST, busybox=path).output)
-            version = work.run(_VERSION, busybox=path).output.partition("\n")[0]
-            components.append({"name": "busybox", "version": version, "sha256": digest})
-        tree = minimal_tree(agent, policy, busybox, applets)
         with contextlib.ExitStack() as open_files:
+            tree, components = self._base(work, open_files)
+            place = complete(tree, agent, policy)
             if self.modular:
                 modules = open_files.enter_context(open_tar(work.inputs.path("kernel_modules", MODULES)))
                 add_modules(tree, work.inputs.path("kernel_modules", LOADER), modules.tree())
+                place = tree.resolved(MOVED_AGENT)
             write_tar(tree, work.out / TAR)
         info = {
             "version": 1,
-            "kind": "minimal",
+            "kind": work.recipe.options["kind"],
             "agent": {
-                "path": shown(MOVED_AGENT if self.modular else AGENT),
+                "path": shown(place),
                 "sha256": work.recipe.inputs[f"agent/{_AGENT_FILE}"],
                 "size": agent.stat().st_size,
             },
@@ -107,6 +113,52 @@ class RootfsStage(Stage):
             "entries": len(tree),
         }
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
+
+    def _base(self, work: Work, open_files: contextlib.ExitStack) -> tuple[Tree, list[dict[str, str]]]:
+        """What the root file system is made from, and the components that we know of in it."""
+        if isinstance(self.source, FolderRootfs):
+            from ..rootfs.folder import folder_tree
+
+            return folder_tree(self.source.path), []
+        if isinstance(self.source, TarballRootfs):
+            from ..archive import plain_tar
+            from ..rootfs.tar import open_tar
+
+            archive, _ = self._archive(self.source, work.inputs)
+            plain = work.scratch / "source.tar"
+            plain_tar(archive, plain, self.source.archive.name)
+            return open_files.enter_context(open_tar(plain)).tree(), []
+        return self._minimal(self.source, work)
+
+    def _minimal(self, source: MinimalRootfs, work: Work) -> tuple[Tree, list[dict[str, str]]]:
+        from ..rootfs.minimal import add_busybox, applet_paths
+        from ..rootfs.tree import Tree
+
+        tree = Tree()
+        if not source.busybox:
+            return tree, []
+        path, digest = _busybox(), work.recipe.files["busybox"]
+        add_busybox(tree, _read(path, digest), applet_paths(work.run(_LIST, busybox=path).output))
+        version = work.run(_VERSION, busybox=path).output.partition("\n")[0]
+        return tree, [{"name": "busybox", "version": version, "sha256": digest}]
+
+    @staticmethod
+    def _archive(source: TarballRootfs, inputs: Inputs) -> tuple[Path, str]:
+        """The tar and its sha256. Raises NotBuiltYet, and InputError when it is not the one that the spec names."""
+        if source.archive.path is None:
+            return inputs.path("sources", "rootfs"), inputs.digest("sources", "rootfs")
+        digest = inputs.file_digest(source.archive.path)
+        if source.archive.sha256 not in (None, digest):
+            raise InputError(
+                f"{source.archive.path} has the sha256 {digest}, not {source.archive.sha256} as rootfs.sha256 says"
+            )
+        return source.archive.path, digest
+
+    def _folder_identity(self, inputs: Inputs) -> str:
+        from ..rootfs.folder import folder_identity
+
+        assert isinstance(self.source, FolderRootfs)  # noqa: S101 -- the caller asked
+        return folder_identity(self.source.path, inputs.cache)
 
 
 def agent_of(info: Path) -> AgentFile:

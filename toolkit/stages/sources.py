@@ -18,9 +18,9 @@ _PREBUILT = ("vmlinux", "config", "bzimage")
 
 @dataclass(frozen=True)
 class SourcesStage(Stage):
-    """``kernel`` None: no kernel is wanted. ``agent``: one that is given by url, or None.
+    """``kernel`` None: no kernel is wanted. ``agent``, ``rootfs``: those that are given by url, or None.
 
-    Output: ``kernel`` (a .deb or a tarball; for a prebuilt kernel ``kernel-vmlinux`` and so on) and ``agent``. Of a
+    Output: ``kernel`` (a .deb or a tarball; for a prebuilt kernel ``kernel-vmlinux`` and so on) ``agent``, ``rootfs``. Of a
     commit, ``kernel.json`` says which tree it has; the files themselves stay in the cache's repository.
     """
 
@@ -29,6 +29,7 @@ class SourcesStage(Stage):
 
     kernel: KernelSource | None
     agent: Artifact | None = None
+    rootfs: Artifact | None = None
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises InputError when the package or its pinned version or digest is unknown, ToolError without apt."""
@@ -64,7 +65,7 @@ class SourcesStage(Stage):
 
     def _artifacts(self) -> dict[str, Artifact]:
         """What is to be fetched by url, by its name in the output."""
-        named: dict[str, Artifact | None] = {"agent": self.agent}
+        named: dict[str, Artifact | None] = {"agent": self.agent, "rootfs": self.rootfs}
         if isinstance(self.kernel, TarballKernel):
             named["kernel"] = self.kernel.archive
         elif isinstance(self.kernel, PackagedKernel):

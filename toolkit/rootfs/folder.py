@@ -1,0 +1,119 @@
+"""A folder on the host as a root file system: for trees that another tool made.
+
+Everything in it belongs to root: whose files they are on the host says nothing about the guest. Permissions, links,
+device nodes and the attributes that travel (``user.*``, file capabilities) are kept; times are the epoch, so that a
+copy of the folder gives the same bytes. What cannot be in an image is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+from ..pipeline.files import read_json, write_atomically
+from .tree import Kind, Node, OnDisk, Tree, chunks, shown
+
+_KINDS = {kind.value: kind for kind in Kind}
+_KEPT = (b"user.", b"security.capability")  # other attributes are the host's own labels
+_MAX_ENTRIES = 1_000_000
+
+
+def folder_tree(folder: Path) -> Tree:
+    """The tree. Raises InputError, naming what cannot be read or has no place in an image."""
+    tree = Tree()
+    nodes: dict[tuple[int, int], bytes] = {}
+    for path, entry in _entries(folder):
+        try:
+            info = os.lstat(entry)
+            first = nodes.setdefault((info.st_dev, info.st_ino), path)
+            if first != path and not stat.S_ISDIR(info.st_mode):
+                tree.link(path, first)
+            else:
+                tree.add(path, _node(entry, info, path))
+        except OSError as error:
+            raise InputError(f"cannot read {os.fsdecode(entry)}: {error.strerror}", hint=_HINT) from error
+        if len(tree) > _MAX_ENTRIES:
+            raise InputError(f"{folder} holds more than {_MAX_ENTRIES:,} files", hint="is it the right folder?")
+    return tree
+
+
+_HINT = "everything in the folder must be readable by whoever builds; as a tar it may hold any owner and mode"
+
+
+def _node(entry: bytes, info: os.stat_result, path: bytes) -> Node:
+    kind = _KINDS.get(stat.S_IFMT(info.st_mode))
+    if kind is None:
+        raise InputError(f"{shown(path)} is a socket, which no image can hold", hint="leave it out of the folder")
+    mode = 0o777 if kind is Kind.SYMLINK else stat.S_IMODE(info.st_mode)
+    names = sorted(os.fsencode(name) for name in os.listxattr(entry, follow_symlinks=False))
+    xattrs = tuple((n, os.getxattr(entry, n, follow_symlinks=False)) for n in names if n.startswith(_KEPT))
+    if kind is Kind.SYMLINK:
+        return Node(kind, mode, target=os.readlink(entry), xattrs=xattrs)  # noqa: PTH115 -- a path of bytes
+    if kind is Kind.FILE:
+        with open(entry, "rb"):  # noqa: PTH123 -- a path of bytes; unreadable ones are found now
+            return Node(kind, mode, xattrs=xattrs, content=OnDisk(Path(os.fsdecode(entry)), info.st_size))
+    rdev = (os.major(info.st_rdev), os.minor(info.st_rdev)) if kind in (Kind.CHARACTER, Kind.BLOCK) else (0, 0)
+    return Node(kind, mode, rdev=rdev, xattrs=xattrs)
+
+
+def folder_identity(folder: Path, cache: Path) -> str:
+    """The sha256 of all that goes into the tree; remembered while no file's size and times change.
+
+    Raises InputError.
+    """
+    fingerprint = _fingerprint(folder)
+    memo = cache / "folders" / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]}.json"
+    known = read_json(memo, {})
+    if known.get("fingerprint") != fingerprint:
+        known = {"fingerprint": fingerprint, "content": _content(folder_tree(folder))}
+        write_atomically(memo, json.dumps(known).encode())
+    return str(known["content"])
+
+
+def _content(tree: Tree) -> str:
+    hasher = hashlib.sha256()
+    numbers: dict[int, int] = {}
+    for path, node in tree.walk():
+        facts = [path, node.kind.name.encode(), b"%o" % node.mode, node.target, b"%d:%d" % node.rdev]
+        facts += [part for attribute in node.xattrs for part in attribute]
+        facts.append(b"%d" % numbers.setdefault(id(node), len(numbers)))
+        if node.content:
+            inner = hashlib.sha256()
+            for _, data in chunks(node.content):
+                inner.update(data)
+            facts.append(inner.digest())
+        hasher.update(b"".join(len(fact).to_bytes(4, "little") + fact for fact in facts))
+    return hasher.hexdigest()
+
+
+def _fingerprint(folder: Path) -> str:
+    hasher = hashlib.sha256()
+    for path, entry in _entries(folder):
+        info = os.lstat(entry)
+        hasher.update(b"%s\0%d %d %d %d\n" % (path, info.st_size, info.st_ino, info.st_mtime_ns, info.st_ctime_ns))
+    return hasher.hexdigest()
+
+
+def _entries(folder: Path) -> Iterator[tuple[bytes, bytes]]:
+    """(path below the folder, path on the host) of everything, the folder itself first, in a fixed order."""
+    root = os.fsencode(folder)
+    yield b"", root
+    left = [b""]
+    while left:
+        above = left.pop()
+        here = root + b"/" + above if above else root
+        try:
+            with os.scandir(here) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"cannot read {os.fsdecode(here)}: {error.strerror}", hint=_HINT) from error
+        for entry in entries:
+            path = above + b"/" + entry.name if above else entry.name
+            yield path, here + b"/" + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                left.append(path)
