@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from guests import GUESTS, measured
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TOOL = str(Path(sys.executable).with_name("kata-toolkit"))
@@ -34,17 +36,6 @@ def second(text: str = "x") -> None:
     "Two."
 app()
 """
-GUESTS = ("upstream", "default", "minimal")
-# K, T, O, O2048 and accesses of vm/measure.py, and bytes.
-COMPARED = (
-    "kernel_minstr",
-    "boot_minstr",
-    "guest_overhead_mib",
-    "guest_overhead_2048_mib",
-    "exits",
-    "vmlinux_bytes",
-    "vmlinuz_bytes",
-)
 
 
 def seconds(argv: Sequence[str], cwd: Path) -> float:
@@ -104,49 +95,19 @@ def wrapper_cost(built: Path, work: Path, runs: int = 300) -> dict[str, Any]:
     return {"added_ms": round(1000 * added, 3), "runs": runs, "limit_ms": 1.0}
 
 
-def guests(work: Path, names: Sequence[str]) -> dict[str, Any]:
-    """K, T, R, C, O and exits of each guest, its sizes, and most of them as ratios to upstream's option set."""
-    from kata_toolkit.vm.built_set import BuiltSet
-    from kata_toolkit.vm.measure import measure
-
-    figures: dict[str, Any] = {}
-    for name in names:
-        target = work / name
-        subprocess.run([TOOL, "build", str(HERE / "specs" / f"{name}.yaml"), "-o", str(target)], check=True)
-        built = BuiltSet.load(target)
-        found = measure(built.bootable(), large=True)
-        exits = {"exits": sum(found.exits_by_device.values()), "exits_by_device": found.exits_by_device}
-        figures[name] = {**found.as_json(), **exits, **sizes(target)}
-    for name in names if "upstream" in figures else ():
-        base = figures["upstream"]
-        figures[name]["to_upstream"] = {key: round(figures[name][key] / base[key], 4) for key in COMPARED}
-    return figures
-
-
-def sizes(target: Path) -> dict[str, int]:
-    """Bytes of the kernel's two forms and of the image as it lies on the disk."""
-    share = target / "share/kata-containers"
-    image = next(share.glob("*.img")).stat()
-    return {
-        "vmlinux_bytes": next(share.glob("vmlinux-*")).stat().st_size,
-        "vmlinuz_bytes": next(share.glob("vmlinuz-*")).stat().st_size,
-        "image_bytes": image.st_size,
-        "image_allocated_bytes": image.st_blocks * 512,
-    }
-
-
 def main() -> None:
     """Parse the command line, measure, write, and print what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15, help="timed pairs per ratio")
     parser.add_argument("--guests", nargs="*", default=list(GUESTS), help="guests to boot")
+    parser.add_argument("--cold", action="store_true", help="compile each guest's kernel anew and count its CPU time")
     options = parser.parse_args()
     work = ROOT / "build" / "bench"
     work.mkdir(parents=True, exist_ok=True)
     result = {
         "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "python": platform.python_version()},
         "start_up": start_up(work, options.runs),
-        "guests": guests(work, options.guests),
+        "guests": measured(work, options.guests, cold=options.cold),
     }
     text = json.dumps(result, indent=2) + "\n"
     (HERE / "latest.json").write_text(text)
