@@ -10,14 +10,13 @@ struct block {
     _Alignas(ALIGNMENT) unsigned char memory[];
 };
 
-static void *arena_alloc(void *data, size_t size)
+void *arena_alloc(struct arena *arena, size_t size)
 {
-    struct arena *arena = data;
     if (size > arena->limit)
         return NULL;
     size = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
     if (arena->used + size > arena->limit)
-        return NULL; /* protobuf-c gives up cleanly */
+        return NULL;
     struct block *block = arena->blocks;
     if (!block || block->room - block->taken < size) {
         size_t room = size > BLOCK_BYTES ? size : BLOCK_BYTES;
@@ -35,16 +34,8 @@ static void *arena_alloc(void *data, size_t size)
     return memory;
 }
 
-static void arena_free(void *data, void *memory)
-{
-    /* All goes at once in arena_clear. */
-    (void)data;
-    (void)memory;
-}
-
 void arena_init(struct arena *arena, size_t limit)
 {
-    arena->allocator = (ProtobufCAllocator){.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
     arena->blocks = NULL;
     arena->used = 0;
     arena->limit = limit;

@@ -2,16 +2,16 @@
 #ifndef ARENA_H
 #define ARENA_H
 
-#include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
 struct arena {
-    ProtobufCAllocator allocator; /* give this to protobuf-c */
     struct block *blocks;
     size_t used, limit;
 };
 
 void arena_init(struct arena *arena, size_t limit);
+/* NULL when the limit is reached, or there is no memory. */
+void *arena_alloc(struct arena *arena, size_t size);
 /* Frees everything; the arena may be used again. */
 void arena_clear(struct arena *arena);
 

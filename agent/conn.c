@@ -12,6 +12,7 @@
 #include "expire.h"
 #include "log.h"
 #include "util.h"
+#include "wire.h"
 
 enum { HANG_UP_PATIENCE_MS = 200 };
 
@@ -146,14 +147,14 @@ static void drop_if_over(struct conn *conn)
 static void answer(struct conn *conn, uint32_t stream, const Kata__Response *response)
 {
     forget_stream(conn, stream);
-    size_t length = kata__response__get_packed_size(response);
+    size_t length = wire_size(&response->base);
     if (out_of_room(conn, FRAME_HEADER + length)) {
         log_line(LOG_WARN, "a host does not take its answers: connection dropped");
         conn_drop(conn);
         return;
     }
     frame_write_header(conn->out + conn->out_length, (uint32_t)length, stream, FRAME_RESPONSE);
-    kata__response__pack(response, conn->out + conn->out_length + FRAME_HEADER);
+    wire_pack(&response->base, conn->out + conn->out_length + FRAME_HEADER);
     conn->out_length += FRAME_HEADER + length;
     if (conn_flush(conn))
         drop_if_over(conn);
@@ -185,14 +186,14 @@ void call_reply(const struct call *call, const ProtobufCMessage *message)
     if (!call_alive(call))
         return;
     Kata__Response response = KATA__RESPONSE__INIT;
-    response.payload.len = protobuf_c_message_get_packed_size(message);
+    response.payload.len = wire_size(message);
     if (response.payload.len) {
         response.payload.data = malloc(response.payload.len);
         if (!response.payload.data) {
             call_fail(call, STATUS_RESOURCE_EXHAUSTED, "no memory for the answer");
             return;
         }
-        protobuf_c_message_pack(message, response.payload.data);
+        wire_pack(message, response.payload.data);
     }
     answer(find(call->connection), call->stream, &response);
     free(response.payload.data);

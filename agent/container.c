@@ -147,8 +147,7 @@ void container_forget(struct container *container)
     rmdir(folder);
     free(rootfs);
     free(folder);
-    if (container->seccomp)
-        kata__linux_seccomp__free_unpacked(container->seccomp, NULL);
+    arena_clear(&container->seccomp_memory);
     free(container->id);
     free(container);
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "arena.h"
 #include "conn.h"
 #include "loop.h"
 #include "process.h"
@@ -16,6 +17,7 @@ struct container {
     char **storages;           /* mount points it uses */
     size_t storage_count;
     Kata__LinuxSeccomp *seccomp; /* of all its processes; NULL: none */
+    struct arena seccomp_memory;
     bool no_new_nodes;         /* its device rules hold only as long as it cannot make device nodes */
     bool shares_pids;          /* lives in the sandbox's pid namespace */
     bool failed;               /* was never created: to be forgotten as soon as it is reaped */

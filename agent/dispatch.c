@@ -9,6 +9,7 @@
 #include "metrics.h"
 #include "services.h"
 #include "util.h"
+#include "wire.h"
 
 static const struct service *const services[] = {&health_service, &agent_service};
 
@@ -20,7 +21,7 @@ static void *unpack(
     if (!arena->limit)
         arena_init(arena, MAX_MESSAGE_MEMORY);
     arena_clear(arena);
-    return protobuf_c_message_unpack(descriptor, &arena->allocator, length, bytes);
+    return wire_unpack(arena, descriptor, bytes, length);
 }
 
 const Kata__Request *dispatch_unpack(const uint8_t *bytes, size_t length)

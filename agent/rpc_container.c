@@ -93,8 +93,11 @@ static const char *begin_container(struct container *container, const Kata__Crea
     const struct call *call)
 {
     struct pid_choice pids;
-    if (request->oci->linux && request->oci->linux->seccomp)
-        container->seccomp = seccomp_keep(request->oci->linux->seccomp);
+    if (request->oci->linux && request->oci->linux->seccomp) {
+        container->seccomp = seccomp_keep(&container->seccomp_memory, request->oci->linux->seccomp);
+        if (!container->seccomp)
+            return "there is no memory for the seccomp profile";
+    }
     container->no_new_nodes = needs_no_new_nodes(request->oci);
     const char *why = claim_storages(container, request);
     if (!why)

@@ -12,6 +12,7 @@
 
 #include "bounds.h"
 #include "util.h"
+#include "wire.h"
 
 /* Newer than some headers. */
 #ifndef SECCOMP_RET_KILL_PROCESS
@@ -30,6 +31,11 @@
 #elif defined(__aarch64__)
 #define NATIVE_ARCH AUDIT_ARCH_AARCH64
 #define X(name, x86_64, arm64) {#name, arm64},
+#elif defined(__riscv) && __riscv_xlen == 64
+#define NATIVE_ARCH AUDIT_ARCH_RISCV64
+/* Both take their numbers from asm-generic; riscv64 adds its own. */
+#define X(name, x86_64, arm64) {#name, arm64},
+#define MORE_CALLS {"riscv_hwprobe", 258}, {"riscv_flush_icache", 259},
 #else
 #define NATIVE_ARCH 0
 #define X(name, x86_64, arm64) {#name, -1},
@@ -47,6 +53,9 @@ static const struct {
     short number;
 } calls[] = {
 #include "syscall_table.h"
+#ifdef MORE_CALLS
+    MORE_CALLS
+#endif
 };
 
 static const struct {
@@ -128,12 +137,13 @@ bool seccomp_available(void)
     return NATIVE_ARCH && syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-Kata__LinuxSeccomp *seccomp_keep(const Kata__LinuxSeccomp *profile)
+Kata__LinuxSeccomp *seccomp_keep(struct arena *arena, const Kata__LinuxSeccomp *profile)
 {
-    size_t length = kata__linux_seccomp__get_packed_size(profile);
+    size_t length = wire_size(&profile->base);
     uint8_t *packed = xcalloc(1, length + 1);
-    kata__linux_seccomp__pack(profile, packed);
-    Kata__LinuxSeccomp *copy = kata__linux_seccomp__unpack(NULL, length, packed);
+    wire_pack(&profile->base, packed);
+    arena_init(arena, MAX_MESSAGE_MEMORY);
+    Kata__LinuxSeccomp *copy = wire_unpack(arena, profile->base.descriptor, packed, length);
     free(packed);
     return copy;
 }
@@ -154,7 +164,7 @@ const char *seccomp_unfit(const Kata__LinuxSeccomp *profile)
 {
     if (!seccomp_available())
         return "seccomp: the guest's kernel has no filters";
-    if (kata__linux_seccomp__get_packed_size(profile) > MAX_SECCOMP_BYTES)
+    if (wire_size(&profile->base) > MAX_SECCOMP_BYTES)
         return "seccomp: the profile is too large";
     if (find_action(profile->default_action) == COUNT(actions))
         return "seccomp: the default action is not supported";

@@ -7,11 +7,12 @@
 #include <stddef.h>
 
 #include "agent.pb-c.h"
+#include "arena.h"
 
 /* The kernel can filter. */
 bool seccomp_available(void);
-/* A copy that lives on. */
-Kata__LinuxSeccomp *seccomp_keep(const Kata__LinuxSeccomp *profile);
+/* A copy that lives on, in an arena of its own that is set up here; NULL if it has no room. */
+Kata__LinuxSeccomp *seccomp_keep(struct arena *arena, const Kata__LinuxSeccomp *profile);
 /* Returns NULL, or why the profile cannot be applied. */
 const char *seccomp_unfit(const Kata__LinuxSeccomp *profile);
 

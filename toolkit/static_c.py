@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import run
+from .arch import Arch
 from .errors import ToolError
+from .pipeline.packages import install_hint
 from .pipeline.stage import Inputs
 
 CFLAGS = ("-Wall", "-Wextra", "-fno-ident", "-fno-asynchronous-unwind-tables")
@@ -17,16 +18,17 @@ LDFLAGS = ("-static", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
 
 @dataclass(frozen=True, slots=True)
 class StaticC:
-    """A C compiler for static programs of one architecture."""
+    """A C compiler for static programs of one architecture; ``linker`` is the program it links with."""
 
     command: str
+    linker: str
 
     @classmethod
-    def for_arch(cls, arch: str) -> StaticC:
-        """musl makes a program a tenth of the size; without it the host's own C library does."""
-        if arch != platform.machine():
-            return cls(f"{arch}-linux-gnu-gcc")
-        return cls("musl-gcc" if run.which("musl-gcc") else "gcc")
+    def for_arch(cls, arch: Arch) -> StaticC:
+        """musl makes a program a tenth of the size; without it, and for other machines, the C library of gcc does."""
+        if not arch.native:
+            return cls(f"{arch.cross_prefix}gcc", f"{arch.cross_prefix}ld")
+        return cls("musl-gcc" if run.which("musl-gcc") else "gcc", "ld")
 
     def tools(self, inputs: Inputs) -> dict[str, str]:
         """For `Recipe.tools`: versions, and the digest of the C library, which ends up in the program.
@@ -37,18 +39,17 @@ class StaticC:
         return {
             self.command: inputs.tool(self.command),
             **behind,
-            "ld": inputs.tool("ld"),
-            "libc.a": inputs.file_digest(self.library(inputs, "libc.a", "apt-get install musl-tools")),
+            self.linker: inputs.tool(self.linker),
+            "libc.a": inputs.file_digest(self._library(inputs)),
         }
 
-    def library(self, inputs: Inputs, name: str, hint: str) -> Path:
-        """The path of a static library. Raises ToolError with ``hint`` when there is none."""
-        # musl-gcc looks only where musl lies; plain C libraries work with either C library.
-        asked = "gcc" if self.command == "musl-gcc" and name != "libc.a" else self.command
-        words = f"-print-file-name={name}"
-        path = Path(inputs.tool(asked, words))
+    def _library(self, inputs: Inputs) -> Path:
+        """The path of libc.a."""
+        words = "-print-file-name=libc.a"
+        path = Path(inputs.tool(self.command, words))
         if not path.is_file():  # what was remembered may be from before it was installed
-            path = Path(run.run([asked, words]).output.strip())
+            path = Path(run.run([self.command, words]).output.strip())
         if not path.is_absolute():  # the compiler repeats the name when it has no such file
-            raise ToolError(f"{asked} finds no {name}", hint=hint)
+            hint = "apt-get install musl-tools" if self.linker == "ld" else install_hint(self.command)
+            raise ToolError(f"{self.command} finds no libc.a", hint=hint)
         return path

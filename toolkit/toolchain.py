@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .arch import Arch, arch_of
-from .errors import InputError, ToolError
+from .errors import InputError
 from .pipeline.stage import Inputs
 
 KINDS = ("gcc", "clang")
@@ -52,15 +52,7 @@ class Toolchain:
     def identities(self, inputs: Inputs) -> dict[str, str]:
         """The tools that decide what is compiled, for `Recipe.tools`. Raises ToolError with what to install."""
         if self.kind == "clang":
-            return {"make": inputs.tool("make", "--version"), **{t: self._identity(t, inputs) for t in _LLVM}}
-        host = {"gcc": inputs.tool("gcc", "--version"), "make": inputs.tool("make", "--version")}
-        return {**host, **{tool: self._identity(tool, inputs) for tool in (self.compiler, f"{self.prefix}ld")}}
-
-    def _identity(self, tool: str, inputs: Inputs) -> str:
-        try:
-            return inputs.tool(tool, "--version")
-        except ToolError as error:
-            if not self.prefix or self.kind == "clang":
-                raise
-            message = f"{tool} is not installed, which builds for {self.arch.name} on another machine"
-            raise ToolError(message, hint=f"apt-get install {self.arch.cross_package}") from error
+            tools: tuple[str, ...] = (*_LLVM, "make")
+        else:
+            tools = ("gcc", self.compiler, f"{self.prefix}ld", "make")
+        return {tool: inputs.tool(tool, "--version") for tool in tools}

@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "arena.h"
+#include "bounds.h"
 #include "cmdline.h"
 #include "conn.h"
 #include "log.h"
@@ -18,6 +20,7 @@
 #include "seccomp.h"
 #include "signals.h"
 #include "util.h"
+#include "wire.h"
 
 static bool serial;
 
@@ -41,7 +44,9 @@ static int print_filter(const char *path)
     static struct sock_filter code[BPF_MAXINSNS];
     FILE *file = fopen(path, "rb");
     size_t length = file ? fread(bytes, 1, sizeof bytes, file) : 0;
-    Kata__LinuxSeccomp *profile = kata__linux_seccomp__unpack(NULL, length, bytes);
+    static struct arena memory;
+    arena_init(&memory, MAX_MESSAGE_MEMORY);
+    Kata__LinuxSeccomp *profile = wire_unpack(&memory, &kata__linux_seccomp__descriptor, bytes, length);
     const char *problem = profile ? seccomp_unfit(profile) : "no profile";
     if (problem) {
         puts(problem);
@@ -50,7 +55,7 @@ static int print_filter(const char *path)
     size_t count = seccomp_translate(profile, code, BPF_MAXINSNS);
     for (size_t i = 0; i < count; i++)
         printf("%u %u %u %u\n", code[i].code, code[i].jt, code[i].jf, code[i].k);
-    kata__linux_seccomp__free_unpacked(profile, NULL);
+    arena_clear(&memory);
     fclose(file);
     return count ? 0 : 3;
 }

@@ -29,7 +29,6 @@ PLACES = {
     "build": "the kernel's build folder, in the cache",
     "cc": "the compiler, behind ccache where it is installed",
     "busybox": "this machine's static busybox",
-    "protobuf_c": "libprotobuf-c.a, as the compiler finds it",
 }
 """What the ``@places@`` of commands stand for, for people."""
 

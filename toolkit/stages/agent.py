@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import resources
-from ..arch import arch_of
+from ..arch import Arch, arch_of
 from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.files import copy_checked
@@ -19,7 +19,7 @@ INIT = "init"
 POLICY = "default-policy.rego"
 ALLOW_ALL = "allow-all"
 
-_PROTOBUF_C_HINT = "apt-get install libprotobuf-c-dev protobuf-c-compiler"
+_PROTOBUF_C = Path("/usr/include/protobuf-c/protobuf-c.h")  # the same for every architecture
 _CFLAGS = (
     *CFLAGS, "-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-U_FORTIFY_SOURCE", "-Os", "-fstack-protector-strong",
     "-ffunction-sections", "-fdata-sections", "-fno-pie", "-ffile-prefix-map=@resources@=.",
@@ -53,23 +53,25 @@ class AgentStage(Stage):
     # ---- ours ----
 
     def _plan_builtin(self, inputs: Inputs) -> Recipe:
-        compiler = StaticC.for_arch(self.arch)
+        arch = arch_of(self.arch)
+        compiler = StaticC.for_arch(arch)
         sources = _sources()
-        library = compiler.library(inputs, "libprotobuf-c.a", _PROTOBUF_C_HINT)
+        if not _PROTOBUF_C.is_file():
+            raise ToolError(f"{_PROTOBUF_C} is missing", hint="apt-get install libprotobuf-c-dev protobuf-c-compiler")
         units = [f"@resources@/agent/{path.name}" for path in sources if path.suffix == ".c"]
         generate = Command("protoc-c", "--proto_path=@resources@/agent/proto", "--c_out=@scratch@", "agent.proto")
         compile_ = Command(
-            compiler.command, *_CFLAGS, "-I@scratch@", "-iquote", "@resources@/agent", *_header_folders(self.arch),
-            "-o", f"@out@/{INIT}", *_LDFLAGS, *units, "@scratch@/agent.pb-c.c", "@protobuf_c@",
+            compiler.command, *_CFLAGS, "-I@scratch@", "-iquote", "@resources@/agent", *_header_folders(arch),
+            "-o", f"@out@/{INIT}", *_LDFLAGS, *units, "@scratch@/agent.pb-c.c",
         )  # fmt: skip
         files = {f"agent/{path.relative_to(_folder())}": inputs.file_digest(path) for path in sources}
+        files[_PROTOBUF_C.name] = inputs.file_digest(_PROTOBUF_C)
         return Recipe(
             commands=(generate, compile_),
             options={"kind": "builtin", "arch": self.arch},
             files=files,
             tools={
                 **compiler.tools(inputs),
-                "libprotobuf-c.a": inputs.file_digest(library),
                 "protoc-c": inputs.tool("protoc-c", "--version"),
             },
             modules=self.module_digests(),
@@ -77,9 +79,8 @@ class AgentStage(Stage):
 
     def _compile(self, work: Work) -> None:
         generate, compile_ = work.recipe.commands
-        library = StaticC(compile_.argv[0]).library(work.inputs, "libprotobuf-c.a", _PROTOBUF_C_HINT)
         work.run(generate)
-        work.run(compile_, protobuf_c=library)
+        work.run(compile_)
         program = read_program(work.out / INIT)
         if program.interpreter or program.machine != arch_of(self.arch).machine:
             raise ToolError(f"{compile_.argv[0]} did not make a static program for {self.arch}")
@@ -142,6 +143,7 @@ def _sources() -> list[Path]:
     return sorted(path for path in _folder().rglob("*") if path.suffix in {".c", ".h", ".proto"})
 
 
-def _header_folders(arch: str) -> tuple[str, ...]:
-    """musl-gcc knows its own headers only; the kernel's and protobuf-c's come after them."""
-    return ("-idirafter", f"/usr/include/{arch}-linux-gnu", "-idirafter", "/usr/include")
+def _header_folders(arch: Arch) -> tuple[str, ...]:
+    """After the C library's headers: protobuf-c's, and the kernel's for musl-gcc, which knows only musl's own."""
+    kernel = ("-idirafter", f"/usr/include/{arch.uname}-linux-gnu") if arch.native else ()
+    return (*kernel, "-idirafter", str(_PROTOBUF_C.parents[1]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import resources, set_paths
+from ..arch import arch_of
 from ..errors import InputError
 from ..kata.config import file_name
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
@@ -55,7 +56,7 @@ class WrapperStage(Stage):
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises NotBuiltYet before kernel and image exist, ToolError without a C compiler that links statically."""
-        compiler = StaticC.for_arch(self.arch)
+        compiler = StaticC.for_arch(arch_of(self.arch))
         sources = _sources()
         files = {f"wrapper/{path.name}": inputs.file_digest(path) for path in sources}
         files["set.c"] = hashlib.sha256(self._facts(inputs).encode()).hexdigest()
