@@ -47,9 +47,9 @@ def _figures(work: Path, name: str, *, cold: bool) -> dict[str, Any]:
     if cold:
         timings = json.loads((work / f"{name}.report" / "timings.json").read_text())
         extra["build_cpu_s"] = round(timings["cpu_seconds"]["kernel"], 1)
-    found: dict[str, Any] = measure(BuiltSet.load(target).bootable(), large=True).as_json()
-    found["exits"] = found.get("exits_port", 0) + found.get("exits_mmio", 0)
-    return {**found, **_sizes(target), **extra}
+    found = measure(BuiltSet.load(target).bootable(), large=True)
+    exits = {"exits": sum(found.exits_by_device.values()), "exits_by_device": dict(found.exits_by_device)}
+    return {**found.as_json(), **exits, **_sizes(target), **extra}
 
 
 def _sizes(target: Path) -> Mapping[str, int]:
