@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import kernel_cost, kernel_diff, kernel_explain
+from . import kernel_cost, kernel_diff, kernel_explain, kernel_hardening
 
 app = typer.Typer(help="Explain, compare and judge the guest kernel's options.", no_args_is_help=True)
 
@@ -17,3 +17,4 @@ def options() -> None:
 app.command("cost")(kernel_cost.cost)
 app.command("explain")(kernel_explain.explain)
 app.command("diff")(kernel_diff.diff)
+app.command("hardening")(kernel_hardening.hardening)
