@@ -41,30 +41,12 @@ def test_an_expression_has_the_value_that_conf_gives_it(text: str, value: int) -
 
 @pytest.mark.parametrize("text", ["", "A &&", "A B", "(A", "A)", "&& A", "$(x", "A = && B", "A @ B"])
 def test_what_is_no_expression_is_refused(text: str) -> None:
-    with pytest.raises((ValueError, IndexError)):
+    with pytest.raises(ValueError):  # noqa: PT011 -- the text is not for people
         ex.parse(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "culprits"),
-    [
-        ("ON", []),
-        ("ON && OFF", ["CONFIG_OFF is off"]),
-        ("OFF || GONE", ["CONFIG_OFF is off", "CONFIG_GONE is off"]),
-        ("OFF || ON", []),
-        ("ON && !ON", ["CONFIG_ON is on"]),
-        ("MOD", ["CONFIG_MOD is only m"]),
-        ("NUMBER < 9", ["CONFIG_NUMBER is 64, not < 9"]),
-        ("!(ON || OFF)", ["!(ON || OFF) does not hold"]),
-        ("OFF && OFF", ["CONFIG_OFF is off"]),  # said once
-    ],
-)
-def test_only_what_stands_in_the_way_is_named(text: str, culprits: list[str]) -> None:
-    assert ex.blockers(ex.parse(text), VALUES) == culprits
-
-
 _NAMES = st.sampled_from(["ON", "OFF", "MOD", "NUMBER", "TEXT"]).map(ex.Symbol)
-_ATOMS = st.one_of(_NAMES, st.sampled_from(["abc", "64"]).map(ex.Literal))
+_ATOMS = st.one_of(_NAMES, st.text(st.characters(exclude_categories=["C"]), max_size=5).map(ex.Literal))
 _EXPRESSIONS: st.SearchStrategy[ex.Expression] = st.recursive(
     st.one_of(_NAMES, st.builds(ex.Compare, st.sampled_from(["=", "!=", "<", ">="]), _NAMES, _ATOMS)),
     lambda inner: st.one_of(
@@ -75,11 +57,21 @@ _EXPRESSIONS: st.SearchStrategy[ex.Expression] = st.recursive(
 
 
 @given(_EXPRESSIONS)
-def test_what_is_shown_means_the_same_when_read_again(expression: ex.Expression) -> None:
-    again = ex.parse(ex.show(expression))
-    assert ex.evaluate(again, VALUES) == ex.evaluate(expression, VALUES)
+def test_what_is_shown_is_the_same_when_read_again(expression: ex.Expression) -> None:
+    assert ex.parse(ex.show(expression)) == expression
 
 
-@given(_EXPRESSIONS)
-def test_there_is_a_culprit_exactly_when_it_does_not_hold(expression: ex.Expression) -> None:
-    assert bool(ex.blockers(expression, VALUES)) == (ex.evaluate(expression, VALUES) < 2)
+@given(st.text(max_size=200) | st.text("AB!()&|=<>\"' $\\y", max_size=60))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        parsed = ex.parse(text)
+    except ValueError:
+        return
+    assert ex.evaluate(parsed, VALUES) in (0, 1, 2)
+    assert ex.parse(ex.show(parsed)) == parsed
+
+
+@pytest.mark.parametrize("text", ["(" * 5000 + "A" + ")" * 5000, "!" * 5000 + "A", " && ".join(["A"] * 5000)])
+def test_an_absurdly_deep_expression_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="more than 200 operators"):
+        ex.parse(text)

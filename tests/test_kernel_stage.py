@@ -107,13 +107,18 @@ def test_who_asked_and_why_is_reported(bench: Bench, tree: Path) -> None:
 @pytest.mark.parametrize(
     ("symbol", "value", "message", "hint"),
     [
-        ("CONFIG_NETT", "y", "CONFIG_NETT: this kernel has no such symbol", "did you mean CONFIG_NET?"),
+        (
+            "CONFIG_NETT",
+            "y",
+            "CONFIG_NETT: this kernel has no such symbol",
+            "did you mean CONFIG_NET? (tried: it works)",
+        ),
         ("CONFIG_XYZZY", "y", "CONFIG_XYZZY: this kernel has no such symbol", None),
         (
             "CONFIG_NET",
             "n",
-            "CONFIG_VSOCKETS: wanted y, got n (feature net): depends on NET (net/Kconfig:3): CONFIG_NET is off",
-            None,
+            "CONFIG_VSOCKETS: wanted y, got n (feature net): dependency unmet: VSOCKETS ← NET=n",
+            "also ask for CONFIG_NET=y, instead of CONFIG_NET=n of the spec at my.yaml:9:12 (tried: it works)",
         ),
     ],
 )

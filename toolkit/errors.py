@@ -5,8 +5,8 @@ Library code raises these; only ``cli/`` turns them into text and an exit status
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -26,11 +26,16 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: what is wrong, where, and what to do about it."""
+    """One mistake: what is wrong, where, and what to do about it.
+
+    ``details``: lines that a person reads below the message. ``finding``: the same for programs, as JSON.
+    """
 
     message: str
     where: Where | None = None
     hint: str | None = None
+    details: tuple[str, ...] = ()
+    finding: Mapping[str, object] | None = field(default=None, hash=False)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
@@ -45,6 +50,7 @@ class Problem:
             "line": self.where.line if self.where and self.where.line else None,
             "column": self.where.column if self.where and self.where.column else None,
             "hint": self.hint,
+            **({"finding": self.finding} if self.finding is not None else {}),
         }
 
 

@@ -56,6 +56,7 @@ def _problem(problem: Problem, lines_of: dict[str, list[str]], color: bool) -> l
     out = [f"{place}{_style('error:', 'error', color)} {_safe(problem.message)}"]
     if problem.where and problem.where.line:
         out += _snippet(problem.where, lines_of, color)
+    out += [f"    {_safe(line)}" for line in problem.details]
     if problem.hint:
         out.append(f"  {_style('hint:', 'hint', color)} {_safe(problem.hint)}")
     return out

@@ -20,13 +20,12 @@ class TrialStage(KernelConfigStage):
 
     name: ClassVar[str] = "kernel_trial"
     title: ClassVar[str] = "which features need one"
-    modules: ClassVar[tuple[str, ...]] = (*KernelConfigStage.modules, "cost/trial.py", "kconfig/unmet.py")
+    modules: ClassVar[tuple[str, ...]] = (*KernelConfigStage.modules, "cost/trial.py")
 
     def run(self, work: Work) -> None:
         wishes = self._wishes(work.inputs)
-        (work.scratch / "requests").write_text(wishes.allconfig())
         with self.origin.tree(work) as tree:
-            values = read_config(self._resolve(tree, work))
+            values = read_config(self._resolve(tree, work, wishes.allconfig()))
         askers: dict[str, list[str]] = {}
         for request in unmet(wishes.requests, values):
             for asker in request.asked_by if request.allowed is None else ():

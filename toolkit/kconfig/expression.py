@@ -1,4 +1,4 @@
-"""Kconfig expressions: parse ``A && (B || C=m)`` and tell which of its symbols stand in the way.
+"""Kconfig expressions: parse ``A && (B || C=m)``, evaluate it, and write it again.
 
 The language is that of Documentation/kbuild/kconfig-language.rst. Values are tristate: n < m < y.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _TOKEN = re.compile(r"""\s*(&&|\|\||!=|<=|>=|[!=<>()]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[\w./-]+)""")
 _TRISTATE = {"n": 0, "m": 1, "y": 2}
-_LETTERS = "nmy"
+_DEEPEST = 200  # operators above one another; no kernel comes near, and python's stack ends somewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ Expression = Symbol | Literal | Macro | Not | Both | Either | Compare
 def parse(text: str) -> Expression:
     """Parse an expression. Raises ValueError when it is not one."""
     tokens = list(_tokens(text))
+    if sum(token in ("(", "!", "&&", "||") for token in tokens) > _DEEPEST:
+        raise ValueError(f"more than {_DEEPEST} operators in one expression")
     tokens.append("")
     expression, rest = _either(tokens, 0)
     if tokens[rest]:
@@ -138,8 +140,8 @@ def _operand(tokens: list[str], at: int) -> tuple[Expression, int]:
 def _atom(token: str) -> Symbol | Literal | Macro:
     if token.startswith("$("):
         return Macro(token)
-    if token[:1] in ('"', "'"):
-        return Literal(token[1:-1])
+    if token[:1] in ('"', "'") and token:
+        return Literal(re.sub(r"\\(.)", r"\1", token[1:-1]))
     if not re.fullmatch(r"[\w./-]+", token):
         raise ValueError(f"expected a symbol, found {token!r}")
     return Symbol(token)
@@ -153,7 +155,9 @@ def evaluate(expression: Expression, values: Mapping[str, str]) -> int:
         case Literal(text):
             return _TRISTATE.get(text, 0)
         case Symbol():
-            return _TRISTATE.get(_text(expression, values), 0)
+            return _TRISTATE.get(text_of(expression, values), 0)
+        case Not(Macro()):
+            return 2
         case Not(inner):
             return 2 - evaluate(inner, values)
         case Both(left, right):
@@ -161,15 +165,30 @@ def evaluate(expression: Expression, values: Mapping[str, str]) -> int:
         case Either(left, right):
             return max(evaluate(left, values), evaluate(right, values))
         case Compare(operator, left, right):
-            if Macro in (type(left), type(right)):
+            if only_make_knows(left) or only_make_knows(right):
                 return 2
-            return 2 if _compare(operator, _text(left, values), _text(right, values)) else 0
+            return 2 if _compare(operator, text_of(left, values), text_of(right, values)) else 0
 
 
-def _text(atom: Symbol | Literal | Macro, values: Mapping[str, str]) -> str:
+def only_make_knows(atom: Expression) -> bool:
+    """Whether an atom is a macro, or a text with one in it."""
+    return isinstance(atom, Macro) or (isinstance(atom, Literal) and "$(" in atom.text)
+
+
+def is_constant(name: str) -> bool:
+    """Whether a bare word is a constant (``y``, ``64``, ``0x10``) and no symbol."""
+    return name in _TRISTATE or not re.match(r"[A-Z_]|\d+[A-Z_]", name)
+
+
+def holds(name: str, values: Mapping[str, str]) -> bool:
+    """Whether a symbol is m or y."""
+    return values.get(name, "n") in ("m", "y")
+
+
+def text_of(atom: Symbol | Literal | Macro, values: Mapping[str, str]) -> str:
+    """The value of an atom, as comparisons see it; "n" for a symbol that has none."""
     if isinstance(atom, Symbol):
-        constant = atom.name in _TRISTATE or not re.match(r"[A-Z_]|\d+[A-Z_]", atom.name)
-        return atom.name if constant else values.get(atom.name, "n")
+        return atom.name if is_constant(atom.name) else values.get(atom.name, "n")
     return atom.text
 
 
@@ -182,47 +201,19 @@ def _compare(operator: str, left: str, right: str) -> bool:
     return holds[operator]
 
 
-def blockers(expression: Expression, values: Mapping[str, str]) -> list[str]:
-    """The parts that keep an expression from being y, as ``X is off`` clauses; empty when it is y."""
-    found: dict[str, None] = {}
-    _block(expression, values, found)
-    return list(found)
-
-
-def _block(expression: Expression, values: Mapping[str, str], found: dict[str, None]) -> None:
-    if evaluate(expression, values) == 2:
-        return
-    match expression:
-        case Both(left, right) | Either(left, right):
-            _block(left, values, found)
-            _block(right, values, found)
-        case Symbol(name):
-            found[f"CONFIG_{name} is {_off(values.get(name))}"] = None
-        case Not(Symbol(name)):
-            found[f"CONFIG_{name} is on"] = None
-        case Compare(operator, Symbol(name), right):
-            found[f"CONFIG_{name} is {values.get(name, 'n')}, not {operator} {_text(right, values)}"] = None
-        case _:
-            found[f"{show(expression)} does not hold"] = None
-
-
-def _off(value: str | None) -> str:
-    return f"only {value}" if value else "off"
-
-
 def show(expression: Expression) -> str:
     """The expression as Kconfig would write it."""
     match expression:
         case Symbol(text) | Macro(text):
             return text
         case Literal(text):
-            return f'"{text}"'
+            return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
         case Not(inner):
             return f"!{_bracket(inner, (Both, Either, Compare))}"
         case Both(left, right):
-            return f"{_bracket(left, (Either,))} && {_bracket(right, (Either,))}"
+            return f"{_bracket(left, (Either,))} && {_bracket(right, (Either, Both))}"
         case Either(left, right):
-            return f"{show(left)} || {show(right)}"
+            return f"{show(left)} || {_bracket(right, (Either,))}"
         case Compare(operator, left, right):
             return f"{show(left)}{operator}{show(right)}"
 

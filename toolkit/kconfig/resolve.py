@@ -1,30 +1,67 @@
-"""Turns requests into a ``.config`` with the kernel's own ``conf``, and holds the result to what was asked."""
+"""Holds a ``.config`` that the kernel's own ``conf`` made to what was asked, and reports on every request."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .config import count_on, read_config
+from .config import count_on, same_value
 from .requests import Wishes
-from .unmet import explain, unmet
+
+if TYPE_CHECKING:
+    from .findings import Finding
+    from .symbols import Tree
+
+Conf = Callable[[str], Mapping[str, str]]
+"""Runs conf on the text of a KCONFIG_ALLCONFIG file; the values of the ``.config`` that it makes."""
 
 
-def check(wishes: Wishes, config: str, tree: Path, srcarch: str) -> dict[str, str]:
-    """Hold a ``.config`` to the wishes; its values on success.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kernel tree for one architecture.
 
-    Raises InputError with every unmet request that is not allowed to be missing, and the reason for each.
+    ``root``: its folder; ``srcarch``: its folder below arch/; ``kernel``: its version; ``identity``: what names it
+    with its patches for good, such as the digest of kernel_source's source.json.
     """
-    values = read_config(config)
-    missed = [r for r in unmet(wishes.requests, values) if r.allowed is None]
-    if missed:
-        raise InputError.many(explain(missed, values, tree, srcarch))
-    return values
+
+    root: Path
+    srcarch: str
+    kernel: str
+    identity: str
+
+    def scan(self, cache: Path) -> Tree:
+        """What its Kconfig files say; from the cache when they were read before."""
+        from .index import load_tree
+
+        return load_tree(self.root, self.srcarch, self.identity, cache)
 
 
-def report(wishes: Wishes, values: Mapping[str, str], *, arch: str, kernel: str, profile: str) -> bytes:
+def check(wishes: Wishes, values: Mapping[str, str], source: Source, *, cache: Path, conf: Conf) -> Sequence[Finding]:
+    """Hold the values of a ``.config`` to the wishes: what is worth telling though it is no error.
+
+    The tree is looked at, and ``conf`` run again, only when a request was not met, or was met though it is allowed
+    to be missing. Raises InputError with a finding for each of these that is an error, and a fix where one works.
+    """
+    if all(same_value(r.value, values.get(r.symbol)) and not r.allowed for r in wishes.requests):
+        return []
+    from .fixes import with_fixes
+    from .unmet import Inquiry
+
+    inquiry = Inquiry(source.scan(cache), source, values, wishes.requests)
+    findings = inquiry.findings()
+    errors = [f for f in findings if f.is_error]
+    if errors:
+        raise InputError.many(f.problem() for f in with_fixes(inquiry, errors, conf))
+    return findings
+
+
+def report(
+    wishes: Wishes, values: Mapping[str, str], findings: Sequence[Finding], *, arch: str, kernel: str, profile: str
+) -> bytes:
     """kernel-config.json: who asked for each symbol, why, and what it became."""
     document = {
         "version": 1,
@@ -45,5 +82,6 @@ def report(wishes: Wishes, values: Mapping[str, str], *, arch: str, kernel: str,
             }
             for r in wishes.requests
         ],
+        "findings": [f.as_json() for f in findings],
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
