@@ -23,6 +23,8 @@ _ELF64_LITTLE = b"\x7fELF\x02\x01"
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _RELOCATABLE = 1  # e_type
+_SIGNED = b"~Module signature appended~\n"
+_SIGNATURE = struct.Struct(">BBBBB3xI")  # what stands before it; the last field is the signature's length
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,20 @@ def _unzstd(path: Path, name: str) -> bytes:
     data = plain.read_bytes()
     plain.unlink()
     return data
+
+
+def without_signature(data: bytes, name: str) -> bytes:
+    """A module without the signature behind its end (include/linux/module_signature.h).
+
+    Raises InputError when what is there makes no sense.
+    """
+    if not data.endswith(_SIGNED):
+        return data
+    end = len(data) - len(_SIGNED) - _SIGNATURE.size
+    length = _SIGNATURE.unpack_from(data, end)[-1] if end > 0 else 0
+    if not 0 < length < end:
+        raise InputError(f"the module {name} is damaged: its signature says that it has {length:,} bytes")
+    return data[: end - length]
 
 
 def read_module(data: bytes, name: str) -> ModuleInfo:

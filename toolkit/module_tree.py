@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .errors import InputError
-from .modinfo import SUFFIXES, ModuleInfo, module_name, read_module, unpacked
+from .modinfo import SUFFIXES, ModuleInfo, module_name, read_module, unpacked, without_signature
 from .rootfs.tree import Bytes, Kind, Node, Tree
 
 LOAD_LIST = "modules.load"  # what loader/load.c reads
@@ -22,11 +22,15 @@ _COPIED = ("modules.builtin", "modules.builtin.modinfo")
 
 @dataclass(frozen=True)
 class ModuleFolder:
-    """A package's lib/modules/RELEASE on disk. ``machine``: what its modules must be for (ELF's e_machine)."""
+    """A package's lib/modules/RELEASE on disk. ``machine``: what its modules must be for (ELF's e_machine).
+
+    ``signed``: their signatures are kept.
+    """
 
     path: Path
     release: str
     machine: int
+    signed: bool = True
 
     @cached_property
     def files(self) -> Mapping[str, str]:
@@ -60,7 +64,7 @@ class ModuleFolder:
             info = read_module(data, path)
             if info.machine != self.machine:
                 raise InputError(f"the module {path} is for another architecture (ELF machine {info.machine})")
-            self._read[name] = info, data
+            self._read[name] = info, data if self.signed else without_signature(data, path)
         return self._read[name]
 
     def named(self, word: str) -> list[str]:

@@ -81,7 +81,9 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
 
         return (
             PackagedKernelStage(kernel.source, spec.arch),
-            KernelFitStage(kernel.profile, spec.arch, _guests(spec), kernel.source.where, kernel.features),
+            KernelFitStage(
+                kernel.profile, spec.arch, _guests(spec), kernel.source.where, kernel.features, kernel.cmdline
+            ),
             KernelModulesStage(kernel.source, spec.arch, modprobe=_has_modprobe(spec)),
         )
     origin = KernelOrigin(kernel.source, kernel.patches)

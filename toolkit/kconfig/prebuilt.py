@@ -116,7 +116,7 @@ def _too_late(kernel: str, what: str, symbols: list[str], guest: Guest, where: W
     if guest.boot == "initrd":
         return Problem(f"{kernel} cannot be a guest's kernel: {what} needs {said} built in", where)
     return Problem(
-        f"{kernel} cannot boot the image of {guest.name}: {what} comes with a module, which would lie in the image ({said})",
+        f"{kernel} cannot boot the image of {guest.name}: {what} needs a module, which lies in that image ({said})",
         guest.where,
         f"boot the initrd, which has the modules: set initrd: {{enabled: true}}, and "
         f"runtime.hypervisors.{guest.name}.boot: initrd",
@@ -153,10 +153,8 @@ def features_found(
             if r.allowed is None and not same_value("y", values.get(r.symbol)) and r.symbol not in modules
         )
         asked = sum(r.allowed is None or r.symbol in values for r in requests)
-        if missing:
-            status = MISSING if len(missing) == asked else IN_PART
-        else:
-            status = AS_MODULES if modules else BUILT_IN
+        there = AS_MODULES if modules else BUILT_IN
+        status = (MISSING if len(missing) == asked else IN_PART) if missing else there
         yield FeatureFound(name, library.features[name].title, status, modules, missing)
 
 

@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 
 REPORT = "kernel-config.json"
 WANTED = "modules-wanted.json"
+# A kernel with one of these loads signed modules only.
+_ENFORCING = (
+    "CONFIG_MODULE_SIG_FORCE",
+    "CONFIG_LOCK_DOWN_KERNEL_FORCE_INTEGRITY",
+    "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY",
+)
 
 
 @dataclass(frozen=True)
 class KernelFitStage(Stage):
     """Output: ``kernel-config.json``, as of a compiled kernel, and what was found of each feature; and
-    ``modules-wanted.json``: the symbols whose modules go into the guest."""
+    ``modules-wanted.json``: the symbols whose modules go into the guest, and whether with their signatures.
+
+    ``cmdline``: the spec's words for the kernel's command line.
+    """
 
     name: ClassVar[str] = "kernel_config"
     title: ClassVar[str] = "kernel configuration"
@@ -40,6 +49,7 @@ class KernelFitStage(Stage):
     guests: Sequence[Guest]
     where: Where | None = None
     features: FeatureChanges = field(default_factory=FeatureChanges)
+    cmdline: tuple[str, ...] = ()
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises NotBuiltYet before the kernel is here."""
@@ -49,6 +59,7 @@ class KernelFitStage(Stage):
                 "add": sorted(self.features.add),
                 "drop": sorted(self.features.drop),
                 "arch": self.arch,
+                "signatures": self._enforced(),
                 "guests": [[g.name, g.boot, sorted(g.conditions)] for g in self.guests],
             },
             files={"kernel-configs": library_digest()},
@@ -80,10 +91,16 @@ class KernelFitStage(Stage):
         )
         document["prebuilt"] = [feature.as_json() for feature in found]
         (work.out / REPORT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        wanted = {"boot": list(first), "on_demand": list(later)}
+        signed = self._enforced() or any(values.get(symbol) == "y" for symbol in _ENFORCING)
+        wanted = {"boot": list(first), "on_demand": list(later), "signatures": signed}
         (work.out / WANTED).write_text(json.dumps(wanted, indent=1) + "\n")
         for line in _notes(found, release):
             work.note(line)
+
+    def _enforced(self) -> bool:
+        """Whether the command line makes the kernel refuse a module that is not signed."""
+        words = [word.partition("=") for word in self.cmdline]
+        return any(name in ("module.sig_enforce", "lockdown") and value not in ("0", "n") for name, _, value in words)
 
 
 def _notes(found: Sequence[FeatureFound], release: str) -> list[str]:
@@ -92,9 +109,9 @@ def _notes(found: Sequence[FeatureFound], release: str) -> list[str]:
         by_status.setdefault(feature.status, []).append(feature)
     counts = ", ".join(f"{len(features)} {status}" for status, features in sorted(by_status.items()))
     lines = [f"{release}: of {len(found)} features, {counts}"]
-    for feature in found:
-        if feature.missing:
-            lines.append(
-                f"{release} lacks {feature.name} ({feature.title}) {feature.status}: {', '.join(feature.missing)}"
-            )
+    lines += [
+        f"{release}: {feature.name} ({feature.title}) is {feature.status}; off are {', '.join(feature.missing)}"
+        for feature in found
+        if feature.missing
+    ]
     return lines

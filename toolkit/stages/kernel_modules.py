@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import resources
 from ..arch import arch_of
@@ -22,6 +23,9 @@ from ..static_c import CFLAGS, LDFLAGS, StaticC
 from .kernel_fit import WANTED
 from .kernel_package import package_file, package_name
 from .rootfs import LOADER, MODULES
+
+if TYPE_CHECKING:
+    from ..module_tree import ModuleFolder
 
 INFO = "modules.json"
 _FILE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(.+)")
@@ -89,8 +93,9 @@ class KernelModulesStage(Stage):
         if program.interpreter or program.machine != machine:
             raise ToolError(f"{work.recipe.commands[0].argv[0]} did not make a static program for {self.arch}")
         release = work.inputs.path("kernel", "release").read_text().strip()
-        folder = ModuleFolder(self._take(work, release), release, machine)
-        boot, later = self._named(work, folder)
+        wanted = json.loads(work.inputs.path("kernel_config", WANTED).read_bytes())
+        folder = ModuleFolder(self._take(work, release, wanted), release, machine, signed=wanted["signatures"])
+        boot, later = _named(work, folder, wanted)
         tree, first, everything = modules_tree(folder, boot if self.modprobe else [*boot, *later], later)
         write_tar(tree, work.out / MODULES)
         info = {
@@ -101,14 +106,15 @@ class KernelModulesStage(Stage):
             "size": sum(node.size for _, node in tree.walk()),
         }
         (work.out / INFO).write_text(json.dumps(info, indent=1) + "\n")
-        work.note(f"modules: {len(first)} loaded at boot, {len(everything) - len(first)} when they are asked for")
+        how = "with" if wanted["signatures"] else "without"
+        on_demand = len(everything) - len(first)
+        work.note(f"modules: {len(first)} loaded at boot, {on_demand} when asked for, {how} their signatures")
 
-    def _take(self, work: Work, release: str) -> Path:
+    def _take(self, work: Work, release: str, wanted: Mapping[str, Any]) -> Path:
         """Copy the package's modules into scratch, and the lists of what is built in."""
         package, _ = package_file(self.source, work.inputs)
         name, root, count = package_name(self.source), work.scratch / "modules", 0
         root.mkdir()
-        wanted = json.loads(work.inputs.path("kernel_config", WANTED).read_bytes())
         with members(package, name) as content:
             for path, _, source in content:
                 match = _FILE.fullmatch(path)
@@ -121,7 +127,7 @@ class KernelModulesStage(Stage):
                     with target.open("wb") as out:
                         shutil.copyfileobj(source, out, 1 << 20)
                     count += file.endswith(SUFFIXES)
-        if not count and any(wanted.values()):
+        if not count and (wanted["boot"] or wanted["on_demand"]):
             raise InputError(
                 f"{name} has no modules in lib/modules/{release}, and its configuration has drivers as modules",
                 where=self.source.where,
@@ -129,20 +135,20 @@ class KernelModulesStage(Stage):
             )
         return root
 
-    def _named(self, work: Work, folder: Any) -> tuple[list[str], list[str]]:
-        """The modules of the wanted symbols, at boot and later; a symbol without a module here is said."""
-        from ..kconfig.prebuilt import PrebuiltRules
 
-        rules = PrebuiltRules()
-        wanted = json.loads(work.inputs.path("kernel_config", WANTED).read_bytes())
-        there = folder.files.keys() | folder.builtin
-        found: list[list[str]] = []
-        for symbols in (wanted["boot"], wanted["on_demand"]):
-            names: list[str] = []
-            for symbol in symbols:
-                modules = rules.modules_of(symbol, there)
-                if modules is None:
-                    work.note(f"no module is known for {symbol}: the guest does without it")
-                names += modules or ()
-            found.append(names)
-        return found[0], found[1]
+def _named(work: Work, folder: ModuleFolder, wanted: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The modules of the wanted symbols, at boot and later; a symbol without a module here is said."""
+    from ..kconfig.prebuilt import PrebuiltRules
+
+    rules = PrebuiltRules()
+    there = folder.files.keys() | folder.builtin
+    found: list[list[str]] = []
+    for symbols in (wanted["boot"], wanted["on_demand"]):
+        names: list[str] = []
+        for symbol in symbols:
+            modules = rules.modules_of(symbol, there)
+            if modules is None:
+                work.note(f"no module is known for {symbol}: the guest does without it")
+            names += modules or ()
+        found.append(names)
+    return found[0], found[1]
