@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .image.layout import default_align_mib
 from .kata.config import guest_settings, plugs_dimms
 from .pipeline.stage import Stage
-from .spec.model import BinaryAgent, MinimalRootfs, PackagedKernel, PrebuiltKernel, Spec, TarballRootfs
+from .spec.model import BinaryAgent, KernelSource, MinimalRootfs, PackagedKernel, PrebuiltKernel, Spec, TarballRootfs
 from .stages.agent import AgentStage
 from .stages.image import ImageStage
 from .stages.kernel import KernelStage
@@ -31,7 +31,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         *([sources] if sources.needed else []),
         *_kernel(spec),
         AgentStage(spec.agent, spec.arch),
-        RootfsStage(spec.rootfs, modular=isinstance(spec.kernel.source, PackagedKernel)),
+        RootfsStage(spec.rootfs, modular=isinstance(spec.kernel.source, PackagedKernel), facts=_facts(spec)),
         ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
         *_initrd(spec),
         RuntimeConfigStage.of(spec),
@@ -50,8 +50,13 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
 
 def outputs_of(spec: Spec) -> tuple[str, ...]:
     """The stages whose files a whole set consists of; what they need is built on the way."""
-    config = ["kernel_config"] if isinstance(spec.kernel.source, PackagedKernel) else []
+    config = ["kernel_config"] if _is_compared(spec.kernel.source) else []
     return ("kernel", *config, *_roots(spec), "runtime_config", "wrapper")
+
+
+def _is_compared(source: KernelSource) -> bool:
+    """Whether the kernel is held to what the guest needs after it was built: by others, with a known configuration."""
+    return isinstance(source, PackagedKernel) or (isinstance(source, PrebuiltKernel) and source.config is not None)
 
 
 def _roots(spec: Spec) -> list[str]:
@@ -70,22 +75,8 @@ def _initrd(spec: Spec) -> tuple[Stage, ...]:
 
 def _kernel(spec: Spec) -> tuple[Stage, ...]:
     kernel = spec.kernel
-    if isinstance(kernel.source, PrebuiltKernel):
-        from .stages.kernel_prebuilt import PrebuiltKernelStage
-
-        return (PrebuiltKernelStage(kernel.source, spec.arch),)
-    if isinstance(kernel.source, PackagedKernel):
-        from .stages.kernel_fit import KernelFitStage
-        from .stages.kernel_modules import KernelModulesStage
-        from .stages.kernel_package import PackagedKernelStage
-
-        return (
-            PackagedKernelStage(kernel.source, spec.arch),
-            KernelFitStage(
-                kernel.profile, spec.arch, _guests(spec), kernel.source.where, kernel.features, kernel.cmdline
-            ),
-            KernelModulesStage(kernel.source, spec.arch, modprobe=_has_modprobe(spec)),
-        )
+    if isinstance(kernel.source, PackagedKernel | PrebuiltKernel):
+        return _prebuilt(spec, kernel.source)
     origin = KernelOrigin(kernel.source, kernel.patches)
     return (
         KernelSourceStage(origin),
@@ -94,9 +85,36 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
     )
 
 
+def _facts(spec: Spec) -> dict[str, str]:
+    """What texts in the root file system may name."""
+    return {"name": spec.name, "arch": spec.arch, "kata": spec.kata}
+
+
 def _has_modprobe(spec: Spec) -> bool:
     """Whether the guest can load a module when one is asked for: busybox can, of others we do not know."""
     return isinstance(spec.rootfs, MinimalRootfs) and spec.rootfs.busybox
+
+
+def _prebuilt(spec: Spec, source: PackagedKernel | PrebuiltKernel) -> tuple[Stage, ...]:
+    from .stages.kernel_fit import KernelFitStage
+    from .stages.kernel_modules import KernelModulesStage
+    from .stages.kernel_package import PackagedKernelStage
+    from .stages.kernel_prebuilt import PrebuiltKernelStage
+
+    packaged = isinstance(source, PackagedKernel)
+    fit = KernelFitStage(
+        spec.kernel.profile,
+        spec.arch,
+        _guests(spec),
+        source.where,
+        spec.kernel.features,
+        spec.kernel.cmdline,
+        packaged=packaged,
+    )
+    if isinstance(source, PackagedKernel):
+        modules = KernelModulesStage(source, spec.arch, modprobe=_has_modprobe(spec))
+        return (PackagedKernelStage(source, spec.arch), fit, modules)
+    return (PrebuiltKernelStage(source, spec.arch), *([fit] if source.config else []))
 
 
 def _guests(spec: Spec) -> tuple[Guest, ...]:

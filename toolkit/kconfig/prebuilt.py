@@ -88,9 +88,12 @@ class PrebuiltRules:
         return (name,) if name in there else None
 
     def unmet(
-        self, values: Mapping[str, str], guests: Sequence[Guest], kernel: str, where: Where | None
+        self, values: Mapping[str, str], guests: Sequence[Guest], kernel: str, where: Where | None, *, modules: bool
     ) -> list[Problem]:
-        """Why no guest of this set could start. ``values``: of the .config; ``kernel``: what messages call it."""
+        """Why no guest of this set could start. ``values``: of the .config; ``kernel``: what messages call it.
+
+        ``modules``: they come with the kernel; otherwise what is a module might as well be off.
+        """
         found: dict[Problem, None] = {}
         for need in self._data["needs"]:
             for guest in guests:
@@ -101,9 +104,10 @@ class PrebuiltRules:
                     found[
                         Problem(f"{kernel} cannot be a guest's kernel: no {need['what']} ({_off(lacking)})", where)
                     ] = None
-                late = [s for s in need["symbols"] if need.get("builtin") and values.get(s) == "m"]
+                late = [s for s in need["symbols"] if values.get(s) == "m" and (need.get("builtin") or not modules)]
                 if late and not lacking:
-                    found[_too_late(kernel, need["what"], late, guest, where)] = None
+                    late_or_never = _too_late if modules else _no_modules
+                    found[late_or_never(kernel, need["what"], late, guest, where)] = None
         return _merged(found)
 
 
@@ -120,6 +124,15 @@ def _too_late(kernel: str, what: str, symbols: list[str], guest: Guest, where: W
         guest.where,
         f"boot the initrd, which has the modules: set initrd: {{enabled: true}}, and "
         f"runtime.hypervisors.{guest.name}.boot: initrd",
+    )
+
+
+def _no_modules(kernel: str, what: str, symbols: list[str], _: Guest, where: Where | None) -> Problem:
+    said = ", ".join(f"{s}=m" for s in symbols)
+    return Problem(
+        f"{kernel} cannot be a guest's kernel without its modules: {what} needs {said}",
+        where,
+        "give the package that it is from, which has them: kernel.source: {kind: prebuilt, package: …} or deb: …",
     )
 
 

@@ -87,11 +87,15 @@ class PackagedKernel:
 
 @dataclass(frozen=True, slots=True)
 class PrebuiltKernel:
-    """A kernel that was built elsewhere: ``vmlinux`` and, if known, its ``config`` and a ``bzimage``."""
+    """A kernel that was built elsewhere: ``vmlinux`` and, if known, its ``config`` and a ``bzimage``.
+
+    ``where``: the source's place in the spec.
+    """
 
     vmlinux: Artifact
     config: Artifact | None = None
     bzimage: Artifact | None = None
+    where: Where | None = field(default=None, compare=False)
 
 
 KernelSource = DebianKernel | TarballKernel | GitKernel | TreeKernel | PackagedKernel | PrebuiltKernel
@@ -155,10 +159,30 @@ Agent = BuiltinAgent | BinaryAgent
 
 
 @dataclass(frozen=True, slots=True)
+class OverlayEntry:
+    """A change on top of a root file system; ``kind``: file, directory, symlink, text, remove or user.
+
+    ``path`` is the guest's (of a user: the home). ``source``: what is taken from the host. ``text``: a file's text, a
+    link's target or a user's shell. ``mode`` None: as the source has it, or what is usual.
+    """
+
+    kind: str
+    path: str
+    where: Where
+    source: Path | None = None
+    text: str = ""
+    name: str = ""
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class MinimalRootfs:
     """The agent, the folders a guest needs, and (unless switched off) busybox."""
 
     busybox: bool = True
+    overlay: tuple[OverlayEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +190,7 @@ class TarballRootfs:
     """A root file system made elsewhere, as a tar; owners, modes and attributes are those in it."""
 
     archive: Artifact
+    overlay: tuple[OverlayEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +198,7 @@ class FolderRootfs:
     """A root file system made elsewhere, as a folder on this host; all of it belongs to root in the guest."""
 
     path: Path
+    overlay: tuple[OverlayEntry, ...] = ()
 
 
 Rootfs = MinimalRootfs | TarballRootfs | FolderRootfs

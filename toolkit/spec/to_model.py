@@ -23,6 +23,7 @@ from .model import (
     KernelOption,
     KernelSource,
     MinimalRootfs,
+    OverlayEntry,
     PackagedKernel,
     Patch,
     PrebuiltKernel,
@@ -52,7 +53,7 @@ def to_model(document: Document, tree: Tree) -> Spec:
         arch=document["arch"],
         kernel=_kernel(document["kernel"], base, tree),
         agent=_agent(document["agent"], base),
-        rootfs=_rootfs(document["rootfs"], base),
+        rootfs=_rootfs(document["rootfs"], base, tree),
         image=Image(
             format=document["image"]["format"],
             dax=document["image"]["dax"],
@@ -103,12 +104,30 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
     )
 
 
-def _rootfs(value: Document, base: Path) -> Rootfs:
+def _rootfs(value: Document, base: Path, tree: Tree) -> Rootfs:
+    overlay = tuple(_overlay(entry, base, tree, index) for index, entry in enumerate(value["overlay"]))
     if value["kind"] == "tarball":
-        return TarballRootfs(_artifact(value, base))
+        return TarballRootfs(_artifact(value, base), overlay)
     if value["kind"] == "directory":
-        return FolderRootfs(base / value["path"])
-    return MinimalRootfs(busybox=value["busybox"])
+        return FolderRootfs(base / value["path"], overlay)
+    return MinimalRootfs(value["busybox"], overlay)
+
+
+def _overlay(value: Document, base: Path, tree: Tree, index: int) -> OverlayEntry:
+    uid, _, gid = value.get("owner", "0:0").partition(":")
+    if value["kind"] == "user":
+        uid = gid = str(value["uid"])
+    return OverlayEntry(
+        kind=value["kind"],
+        path=value.get("path") or value.get("home", ""),
+        where=tree.value_where(("rootfs", "overlay", index)),
+        source=base / value["from"] if "from" in value else None,
+        text=value.get("text") or value.get("to") or value.get("shell", ""),
+        name=value.get("name", ""),
+        mode=int(value["mode"], 8) if "mode" in value else None,
+        uid=int(uid),
+        gid=int(gid),
+    )
 
 
 def _patch(value: Document | str, base: Path) -> Patch:
@@ -136,6 +155,7 @@ def _source(value: Document, base: Path, tree: Tree) -> KernelSource:
         vmlinux=_artifact(value["vmlinux"], base),
         config=_artifact(value["config"], base) if "config" in value else None,
         bzimage=_artifact(value["bzimage"], base) if "bzimage" in value else None,
+        where=tree.value_where(place),
     )
 
 

@@ -30,7 +30,7 @@ class KernelFitStage(Stage):
     """Output: ``kernel-config.json``, as of a compiled kernel, and what was found of each feature; and
     ``modules-wanted.json``: the symbols whose modules go into the guest, and whether with their signatures.
 
-    ``cmdline``: the spec's words for the kernel's command line.
+    ``cmdline``: the spec's words for the kernel's command line; ``packaged``: the kernel's modules are at hand.
     """
 
     name: ClassVar[str] = "kernel_config"
@@ -50,6 +50,7 @@ class KernelFitStage(Stage):
     where: Where | None = None
     features: FeatureChanges = field(default_factory=FeatureChanges)
     cmdline: tuple[str, ...] = ()
+    packaged: bool = True
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises NotBuiltYet before the kernel is here."""
@@ -59,6 +60,7 @@ class KernelFitStage(Stage):
                 "add": sorted(self.features.add),
                 "drop": sorted(self.features.drop),
                 "arch": self.arch,
+                "packaged": self.packaged,
                 "signatures": self._enforced(),
                 "guests": [[g.name, g.boot, sorted(g.conditions)] for g in self.guests],
             },
@@ -81,7 +83,7 @@ class KernelFitStage(Stage):
             raise InputError(f"the configuration of {release} sets no option: is it a .config?", where=self.where)
         rules, library = PrebuiltRules(), load_library()
         wishes = collect(library, self.profile, (), arch=self.arch, kernel=release, changes=self.features)
-        problems = rules.unmet(values, self.guests, release, self.where)
+        problems = rules.unmet(values, self.guests, release, self.where, modules=self.packaged)
         if problems:
             raise InputError.many(problems)
         found = list(features_found(wishes, values, library, rules))
