@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -12,6 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import InputError, InternalError, KataToolkitError, Problem, ToolError
+from . import annotations as annotating
 from . import boot, build, cache, check_host, init, kernel, plan, schema, validate, verify
 
 app = typer.Typer(
@@ -45,6 +47,12 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    annotations: str = typer.Option(
+        None,
+        annotating.OPTION,
+        metavar="github|gitlab[=FILE]|none",
+        help="Tell problems as GitHub's or GitLab's annotations too. May stand behind the verb as well.",
+    ),
 ) -> None:
     """One spec in; an unprivileged, byte-identical, boot-verified Kata Containers guest out."""
 
@@ -83,6 +91,29 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit status. Never raises."""
+    global _annotations
+    try:
+        arguments, _annotations = annotating.take(arguments)
+    except KataToolkitError as error:
+        return _fail(error, arguments)
+    status = _run(arguments)
+    if status == 0:
+        _annotate([])
+    return status
+
+
+_annotations = annotating.Annotations()
+
+
+def _annotate(problems: Sequence[Problem]) -> None:
+    """What cannot be annotated is told, and changes no exit status: the problems were shown."""
+    try:
+        _annotations.write(problems)
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: the annotations cannot be written: {error.strerror}\n")
+
+
+def _run(arguments: list[str]) -> int:
     # Newer typers carry a click of their own; both are reached through the names that typer exports.
     usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException
     try:
@@ -118,6 +149,7 @@ def _fail(error: KataToolkitError, arguments: list[str]) -> int:
     from .render_problems import print_problems
 
     print_problems(error.problems, as_json=_wants_json(arguments))
+    _annotate(error.problems)
     return error.exit_code
 
 
