@@ -19,7 +19,7 @@ from .stages.sources import SourcesStage
 from .stages.wrapper import RuntimeConfig, WrapperStage
 
 if TYPE_CHECKING:
-    from .kconfig.prebuilt import Guest
+    from .kconfig.prebuilt_rules import Guest
 
 
 def stages_of(spec: Spec) -> tuple[Stage, ...]:
@@ -119,7 +119,7 @@ def _prebuilt(spec: Spec, source: PackagedKernel | PrebuiltKernel) -> tuple[Stag
 
 def _guests(spec: Spec) -> tuple[Guest, ...]:
     """How each hypervisor boots the set: what a kernel from elsewhere must have for it."""
-    from .kconfig.prebuilt import Guest
+    from .kconfig.prebuilt_rules import Guest
 
     found = []
     for hypervisor in spec.hypervisors:

@@ -13,7 +13,8 @@ from ..spec.model import FeatureChanges
 from .kernel_config import library_digest
 
 if TYPE_CHECKING:
-    from ..kconfig.prebuilt import FeatureFound, Guest
+    from ..kconfig.prebuilt import FeatureFound
+    from ..kconfig.prebuilt_rules import Guest
 
 REPORT = "kernel-config.json"
 WANTED = "modules-wanted.json"
@@ -36,10 +37,23 @@ class KernelFitStage(Stage):
     name: ClassVar[str] = "kernel_config"
     title: ClassVar[str] = "kernel configuration"
     modules: ClassVar[tuple[str, ...]] = (
+        "kconfig/chain.py",
         "kconfig/config.py",
+        "kconfig/expression.py",
+        "kconfig/findings.py",
+        "kconfig/fixes.py",
+        "kconfig/fragments.py",
+        "kconfig/index.py",
         "kconfig/prebuilt.py",
+        "kconfig/prebuilt_rules.py",
+        "kconfig/renames.py",
         "kconfig/requests.py",
+        "kconfig/resolve.py",
+        "kconfig/scan.py",
         "kconfig/selection.py",
+        "kconfig/soundness.py",
+        "kconfig/symbols.py",
+        "kconfig/unmet.py",
         "kconfig/versions.py",
         "stages/kernel_fit.py",
     )
@@ -73,7 +87,8 @@ class KernelFitStage(Stage):
         """Raises InputError with everything without which no guest of this set starts; says the rest."""
         from ..kconfig.config import read_config
         from ..kconfig.fragments import load_library
-        from ..kconfig.prebuilt import PrebuiltRules, features_found, wanted_modules
+        from ..kconfig.prebuilt import features_found, wanted_modules
+        from ..kconfig.prebuilt_rules import PrebuiltRules
         from ..kconfig.requests import collect
         from ..kconfig.resolve import report
 

@@ -43,14 +43,18 @@ class KernelModulesStage(Stage):
     title: ClassVar[str] = "kernel modules"
     modules: ClassVar[tuple[str, ...]] = (
         "deb.py",
-        "kconfig/prebuilt.py",
+        "elf.py",
+        "kconfig/prebuilt_rules.py",
         "modinfo.py",
         "module_tree.py",
+        "rootfs/minimal.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
+        "rootfs/tar_sparse.py",
         "rootfs/tar_write.py",
         "rootfs/tree.py",
         "stages/kernel_modules.py",
+        "static_c.py",
     )
 
     source: PackagedKernel
@@ -138,7 +142,7 @@ class KernelModulesStage(Stage):
 
 def _named(work: Work, folder: ModuleFolder, wanted: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The modules of the wanted symbols, at boot and later; a symbol without a module here is said."""
-    from ..kconfig.prebuilt import PrebuiltRules
+    from ..kconfig.prebuilt_rules import PrebuiltRules
 
     rules = PrebuiltRules()
     there = folder.files.keys() | folder.builtin

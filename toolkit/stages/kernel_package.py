@@ -28,7 +28,13 @@ class PackagedKernelStage(Stage):
 
     name: ClassVar[str] = "kernel"
     title: ClassVar[str] = "guest kernel"
-    modules: ClassVar[tuple[str, ...]] = ("bzimage.py", "deb.py", "stages/kernel_package.py", "vmlinux.py")
+    modules: ClassVar[tuple[str, ...]] = (
+        "bzimage.py",
+        "deb.py",
+        "elf.py",
+        "stages/kernel_package.py",
+        "vmlinux.py",
+    )
 
     source: PackagedKernel
     arch: str
