@@ -19,13 +19,17 @@ def build(
     verify: bool = typer.Option(False, "--verify", help="Boot the result, and prove it as `verify` does."),
     json: bool = typer.Option(False, "--json", help="One JSON event a line on stdout."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
+    verbose: bool = typer.Option(
+        False, "--verbose", "-v", help="Tell too which kernel options are missing and are allowed to be."
+    ),
 ) -> None:
     """Build a complete guest: kernel, agent, image, runtime configuration and wrapper."""
     from ..build import build_spec
     from ..errors import InputError, KataToolkitError
     from ..spec.load import load_specs
+    from .kernel_fit import print_fit
     from .progress import renderer
-    from .summary import print_summary
+    from .summary import print_allowed, print_summary
 
     if output and len(specs) > 1:
         raise InputError("-o names one folder, but there are several specs", hint="leave it out: each goes to out/NAME")
@@ -42,6 +46,10 @@ def build(
                 typer.echo(json_module.dumps({"event": "result", **result.as_json()}))
             elif not quiet:
                 print_summary(result)
+                if result.changed:
+                    print_fit(result.target)
+                if verbose:
+                    print_allowed(result.target)
             if verify:
                 _prove(result.target, as_json=json, quiet=quiet)
         except KataToolkitError as error:
