@@ -75,7 +75,7 @@ def assemble(
 
 def _put_aside(old: Path, aside: Path) -> tuple[str, ...]:
     """Move what a person edited in or added to the former output to another folder; their paths. Raises OSError."""
-    built = {a["path"]: a["sha256"] for a in read_json(old / MANIFEST, {})["artifacts"]}
+    built = {a["path"]: a["sha256"] for a in read_json(old / MANIFEST, {}).get("artifacts", ())}
     kept = []
     for path in sorted(p for p in old.rglob("*") if not p.is_dir() or p.is_symlink()):
         name = str(path.relative_to(old))
