@@ -71,6 +71,48 @@ def test_packing_twice_changes_nothing() -> None:
     assert compact(compact(KERNEL)) == compact(KERNEL)
 
 
+def parts(data: bytes) -> list[tuple[int, int, int]]:
+    """Physical address, bytes in the file and bytes in memory of everything that is loaded."""
+    return [(s.paddr, s.filesz, s.memsz) for s in segments_of(data) if s.type == LOAD]
+
+
+INT3 = b"\xcc"
+
+
+def test_the_filler_around_the_entry_code_is_left_out() -> None:
+    """What x86-64's linker script makes: text, int3 up to 2 MiB, entry code, int3, read-only data."""
+    content = (b"t" * 5000).ljust(0x40000, INT3) + (b"e" * 4097).ljust(0x40000, INT3) + b"r" * 100
+    text = Segment(LOAD, 5, 0x200000, 0xFFFFFFFF81000000, 0x1000000, len(content), len(content), 0x200000)
+    note = Segment(NOTE, 4, 0x200000 + 0x80000, 0xFFFFFFFF81080000, 0x1080000, 8, 8, 4)
+    packed = compact(elf([(text, content), (DATA, b"d" * 4096), (note, b"r" * 8)], 0x700000))
+    assert parts(packed) == [
+        (0x1000000, 0x2000, 0x2000),
+        (0x1040000, 0x2000, 0x2000),
+        (0x1080000, 100, 100),
+        (DATA.paddr, 4096, 99999),
+    ]
+    got = loaded(packed)
+    assert got[0x1000000][0] == (b"t" * 5000).ljust(0x2000, INT3)
+    assert got[0x1040000][0] == (b"e" * 4097).ljust(0x2000, INT3)
+    assert (got[0x1080000][0], got[-NOTE][0]) == (b"r" * 100, b"r" * 8)
+    assert compact(packed) == packed
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "expected"),
+    [
+        (INT3 * 0x40000, 0, [(0x1040000, 0, 0)]),  # nothing but filler
+        (INT3 * 0x40000, 9, [(0x1040000, 0, 9)]),  # the zeros behind it stay
+        (INT3 * 0x40000 + b"x", 0, [(0x1040000, 1, 1)]),
+        (b"x" + INT3 * 0x40000, 0, [(0x1000000, 4096, 4096), (0x1040000, 1, 1)]),
+        (b"x" + INT3 * 0x8000 + b"y", 0, [(0x1000000, 0x8002, 0x8002)]),  # too short to be worth a segment
+    ],
+)
+def test_filler_at_the_ends(content: bytes, more: int, expected: list[tuple[int, int, int]]) -> None:
+    segment = Segment(LOAD, 5, 0x200000, 0, 0x1000000, len(content), len(content) + more, 0x200000)
+    assert parts(compact(elf([(segment, content)], 0x300000))) == expected
+
+
 @given(st.lists(st.binary(max_size=20_000), min_size=1, max_size=4))
 def test_any_contents_survive(contents: list[bytes]) -> None:
     segments = [
