@@ -163,6 +163,8 @@ def _askers(library: Library, sides: Iterable[Side]) -> dict[str, tuple[str, ...
 
 
 def _asked_by(feature: Feature, arch: str | None, version: tuple[int, ...] | None) -> Iterator[str]:
+    if version is not None and version not in feature.kernel:
+        return
     for setting in feature.settings:
         fits = arch is None or all(not a or arch in a for a in (feature.arch, setting.arch))
         if fits and (version is None or version in setting.kernel):

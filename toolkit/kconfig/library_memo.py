@@ -22,7 +22,7 @@ def cached_library(cache: Path) -> Library:
     mistake in the library.
     """
     file = cache / "kconfig" / f"library-{_key()}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         return decode(Library, json.loads(file.read_bytes()))
     library = load_library()
     with contextlib.suppress(OSError):
