@@ -36,6 +36,7 @@ def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry]
             {"hypervisor": h.name, "boot": h.boot, **asdict(guest_settings(spec, h.name))} for h in spec.hypervisors
         ],
         "sources": _sources(store, entries),
+        **_kernel_package(entries),
         "budgets": {name: limit for name, limit in asdict(spec.budgets).items() if limit is not None},
         "stages": {name: {"id": e.id, "tools": _tools(store, e)} for name, e in sorted(entries.items())},
     }
@@ -47,6 +48,14 @@ def _sources(store: Store, entries: Mapping[str, Entry]) -> dict[str, Any]:
     entry = entries.get("sources")
     recipe = store.recipe(entry.stage, entry.id) if entry else None
     return dict(recipe["options"]) if recipe else {}
+
+
+def _kernel_package(entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """Which package the kernel is from, where it is a distribution's: its own name, not that of one that led to it."""
+    entry = entries.get("kernel")
+    if entry is None or "package.json" not in entry.files:
+        return {}
+    return {"kernel_package": json.loads(entry.path("package.json").read_bytes())}
 
 
 def _tools(store: Store, entry: Entry) -> dict[str, str]:
