@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -29,6 +31,17 @@ def print_summary(result: BuildResult) -> None:
         for stage in stages:
             typer.echo("{:<15} {}  {:>8}".format(*stage))
     typer.echo(f"{result.target}: written" + (f"; log and timings in {result.report}" if result.seconds else ""))
+
+
+def print_allowed(target: Path) -> None:
+    """Print what the kernel lacks of what was asked for, and why that is allowed; nothing for a prebuilt kernel."""
+    try:
+        findings = json.loads((target / "kernel-config.json").read_bytes()).get("findings", [])
+    except FileNotFoundError:
+        return
+    width = max((len(f["symbol"]) for f in findings), default=0)
+    for finding in findings:
+        typer.echo(f"{finding['symbol']:<{width}}  {finding['wanted']:<3}  {finding['text']}")
 
 
 def _time(seconds: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from functools import cache
 
 from .. import resources
 from ..errors import InputError
@@ -35,6 +36,7 @@ class Fate:
     name: str | None
 
 
+@cache
 def load_renames() -> list[Rename]:
     """All of them. Raises InputError when the file is not as its schema says."""
     tree = load_yaml(resources.resource("kernel-configs", "renames.yaml"))

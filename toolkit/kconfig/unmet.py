@@ -99,7 +99,8 @@ class Inquiry:
     def _unknown(self, request: Request, name: str, got: str) -> Finding:
         fate = fate_of(request.symbol, self.source.kernel, self.tree.definitions)
         elsewhere = () if fate else _elsewhere(self.source.root, self.source.srcarch, name)
-        close = difflib.get_close_matches(name, self.tree.definitions, n=1, cutoff=0.75)
+        told = fate or elsewhere
+        close = [] if told else difflib.get_close_matches(name, self.tree.definitions, n=1, cutoff=0.75)
         return UnknownSymbol(
             request=request,
             got=got,
