@@ -23,7 +23,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,21 +83,23 @@ KINDS: Mapping[str, str] = {
 """Each figure's kind. Instructions, accesses and sizes are the same on every host, memory to some KiB; time is not."""
 
 
-def measure(guest: Guest, *, container: bool = True, large: bool = False) -> Figures:
+def measure(guest: Guest, *, container: bool = True, large: bool = False, without: Collection[str] = ()) -> Figures:
     """Boot a guest once under instruction counting, and read its figures. TCG, 1 CPU, 256 MiB.
 
-    ``container``: also start one, for C. ``large``: boot once more, with 2,048 MiB, for O2048. Raises what
-    `Session.boot` raises; CheckError when the container fails.
+    ``container``: also start one, for C. ``large``: boot once more, with 2,048 MiB, for O2048. ``without``: words of
+    the kernel's command line to leave out. Raises what `Session.boot` raises; CheckError when the container fails.
     """
+    options = replace(_options(MEMORY_MIB), without_params=tuple(without))
     with tempfile.NamedTemporaryFile(prefix="kata-toolkit-trace-") as trace:
-        with Session.boot(_fixed(guest), _options(MEMORY_MIB, trace.name), note=_nothing) as session:
+        with Session.boot(_fixed(guest), replace(options, trace=trace.name), note=_nothing) as session:
             answered = os.fstat(trace.fileno()).st_size  # the events up to now; QEMU writes each out at once
             if container:
                 first_output(session)
             found = figures(session.agent.metrics(), MEMORY_MIB, guest.arch)
         found = replace(found, **_exits(Path(trace.name), answered))
     if large:
-        with Session.boot(_fixed(guest), _options(LARGE_MEMORY_MIB), note=_nothing) as session:
+        options = replace(options, memory_mib=LARGE_MEMORY_MIB)
+        with Session.boot(_fixed(guest), options, note=_nothing) as session:
             more = figures(session.agent.metrics(), LARGE_MEMORY_MIB, guest.arch)
         found = replace(found, guest_overhead_2048_mib=more.guest_overhead_mib)
     return found
@@ -107,7 +109,7 @@ def _fixed(guest: Guest) -> Guest:
     return replace(guest, maxvcpus=1, vcpus=1, maxmemory_mib=_MAXMEMORY_MIB)
 
 
-def _options(memory_mib: int, trace: str | None = None) -> Options:
+def _options(memory_mib: int) -> Options:
     return Options(
         accel="tcg",
         memory_mib=memory_mib,
@@ -115,7 +117,6 @@ def _options(memory_mib: int, trace: str | None = None) -> Options:
         timeout_seconds=_TIMEOUT_SECONDS,
         kernel_params=MEASURE_PARAMS,
         icount=True,
-        trace=trace,
     )
 
 

@@ -19,6 +19,7 @@ class Options:
     ``channel``: how the agent is reached: serial (virtio-serial, works everywhere), vsock, or auto (vsock only for
     an agent that knows nothing else). ``verbose``: the runtime's ``enable_debug``, the kernel's messages shown.
     ``machine``: q35, microvm or virt. ``trace``: where QEMU writes the events that `exits.py` counts.
+    ``kernel_params`` come last on the kernel's command line; the words of ``without_params`` are left out of it.
     """
 
     accel: str = "auto"
@@ -31,6 +32,7 @@ class Options:
     verbose: bool = False
     share: Path | None = None
     kernel_params: tuple[str, ...] = ()
+    without_params: tuple[str, ...] = ()
     icount: bool = False
     machine: str | None = None
     trace: str | None = None
@@ -80,4 +82,5 @@ def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = No
         agent_params=agent_params,
         kernel_params=(*guest.kernel_params, *options.kernel_params),
     )
-    return replace(machine, cmdline=kernel_cmdline(boot))
+    words = kernel_cmdline(boot).split(" ")
+    return replace(machine, cmdline=" ".join(word for word in words if word not in options.without_params))
