@@ -105,7 +105,7 @@ def unpack(data: bytes, name: str, scratch: Path) -> bytes:
 
 def _by_python(kind: Compression, body: bytes, name: str) -> bytes:
     unpackers: dict[str, Callable[[bytes], bytes]] = {
-        "gzip": lambda data: zlib.decompressobj(wbits=31).decompress(data, _MAX_KERNEL),
+        "gzip": _gunzip,
         "bzip2": lambda data: bz2.BZ2Decompressor().decompress(data, _MAX_KERNEL),
         "xz": lambda data: lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data, _MAX_KERNEL),
         "lzma": lambda data: lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(data, _MAX_KERNEL),
@@ -114,6 +114,14 @@ def _by_python(kind: Compression, body: bytes, name: str) -> bytes:
         return unpackers[kind.name](body)
     except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
         raise InputError(f"the kernel in {name} is damaged: {kind.name}: {error}") from error
+
+
+def _gunzip(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    kernel = unpacker.decompress(data, _MAX_KERNEL)
+    if not unpacker.eof:  # the sum at the end was never seen
+        raise EOFError("it ends early")
+    return kernel
 
 
 def _by_tool(kind: Compression, body: bytes, name: str, scratch: Path) -> bytes:
