@@ -53,6 +53,7 @@ def test_what_cannot_be_json_is_refused() -> None:
 def test_the_library_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = cached_library(tmp_path)
     assert first == load_library()
+    library_memo._library.cache_clear()
     monkeypatch.setattr(library_memo, "load_library", lambda: pytest.fail("the YAML was read again"))
     assert cached_library(tmp_path) == first
 
@@ -62,5 +63,6 @@ def test_a_damaged_memo_is_made_again(tmp_path: Path, damage: bytes) -> None:
     first = cached_library(tmp_path)
     (file,) = (tmp_path / "kconfig").glob("library-*.json")
     file.write_bytes(damage)
-    assert cached_library(tmp_path) == first
-    assert cached_library(tmp_path) == first
+    for _ in range(2):
+        library_memo._library.cache_clear()
+        assert cached_library(tmp_path) == first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from .. import resources
@@ -21,7 +22,11 @@ def cached_library(cache: Path) -> Library:
     Places of settings are as a person stands now, so the current folder counts too. Raises InputError with every
     mistake in the library.
     """
-    file = cache / "kconfig" / f"library-{_key()}.json"
+    return _library(cache / "kconfig" / f"library-{_key()}.json")
+
+
+@lru_cache(maxsize=1)
+def _library(file: Path) -> Library:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         return decode(Library, json.loads(file.read_bytes()))
     library = load_library()
