@@ -18,6 +18,7 @@ from kata_toolkit.stages import (
     kernel_modules,
     kernel_package,
     kernel_prebuilt,
+    kernel_resolved,
     kernel_source,
     rootfs,
     runtime_config,
@@ -47,6 +48,7 @@ NO_SAY_FOLDERS = ("pipeline/", "spec/")
 BY_TOOLS = (
     agent.AgentStage,
     kernel.KernelStage,
+    kernel_resolved.KernelResolvedStage,
     kernel_source.KernelSourceStage,
     sources.SourcesStage,
     wrapper.WrapperStage,
