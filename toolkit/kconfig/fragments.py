@@ -43,6 +43,7 @@ class Feature:
     """What one file of features/ says. ``arch`` empty: all.
 
     ``needs``: the features it brings along, ``conflicts``: those it cannot be on together with; with their places.
+    ``who``: who loses something in a guest without it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Feature:
     conflicts: Mapping[str, Where]
     settings: tuple[Setting, ...]
     allow_missing: tuple[AllowedMissing, ...]
+    who: str | None = None
 
     def is_for(self, arch: str, kernel: tuple[int, ...] | None) -> bool:
         """Whether it exists for an architecture and, when known, a kernel version."""
@@ -171,6 +173,7 @@ def _feature(tree: Tree) -> Feature:
             )
             for index, entry in enumerate(value.get("allow_missing", ()))
         ),
+        who=value.get("who"),
     )
 
 
