@@ -10,6 +10,7 @@ from kata_toolkit import resources
 from kata_toolkit.pipeline.stage import Stage
 from kata_toolkit.stages import (
     agent,
+    busybox,
     image,
     initrd,
     kernel,
@@ -54,6 +55,7 @@ BY_TOOLS = (
     wrapper.WrapperStage,
 )
 BY_US = (
+    busybox.BusyboxStage,
     image.ImageStage,
     initrd.InitrdStage,
     kernel_config.KernelConfigStage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import run
@@ -15,6 +16,7 @@ _SHOWN = 60  # lines of a hunk
 _NAMES = re.compile(
     r"^(?:(?:\+\+\+|---|\*\*\*) (?P<plain>[^\t\n]+)|(?:rename|copy) (?:from|to) (?P<git>.+)|Index: (?P<index>.+))"
 )
+_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _NO_FILE = "/dev/null"
 
 
@@ -27,7 +29,9 @@ def require_inside(patch: Path) -> None:
         text = patch.read_text(errors="surrogateescape")
     except OSError as error:
         raise InputError(f"cannot read {patch}: {error.strerror}") from error
-    for number, line in enumerate(text.split("\n"), 1):
+    if not text.strip():
+        raise InputError(f"the patch {patch} is empty")
+    for number, line in _outside_of_hunks(text):
         match = _NAMES.match(line)
         name = next((n for n in match.groups() if n), "").strip().strip('"') if match else ""
         if name and name != _NO_FILE and (name.startswith("/") or ".." in name.split("/")):
@@ -35,6 +39,20 @@ def require_inside(patch: Path) -> None:
                 f"the patch {patch} names a file outside of the tree, in line {number}: {name}",
                 hint="nothing of it was used; do not trust this patch",
             )
+
+
+def _outside_of_hunks(text: str) -> Iterator[tuple[int, str]]:
+    """The numbered lines of a patch without those of its unified hunks, which may look like anything."""
+    old = new = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if old > 0 or new > 0:
+            old -= line[:1] in ("-", " ", "")
+            new -= line[:1] in ("+", " ", "")
+            continue
+        header = _HUNK.match(line)
+        if header:
+            old, new = (int(count) if count else 1 for count in header.groups())
+        yield number, line
 
 
 def apply(patch: Path, tree: Path, scratch: Path) -> None:
