@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pytest
 from agent_harness import AGENT, ROOT, compile_agent
-from kata_toolkit.arch import arches, native
+from kata_toolkit.arch import arch_of, arches, native
 from kata_toolkit.elf import read_program
 from kata_toolkit.errors import InputError, KataToolkitError
 from kata_toolkit.events import ignore
@@ -128,6 +128,18 @@ def test_nothing_but_sources_and_tools_decides_the_id(tmp_path: Path) -> None:
     assert "agent/proto/agent.proto" in recipe.files
     assert {"ld", "libc.a", "protoc-c"} <= set(recipe.tools)
     assert str(ROOT) not in str(recipe.as_json())
+
+
+@pytest.mark.parametrize("arch", ["arm64", "riscv64"])
+def test_the_agent_for_another_machine_is_static_and_of_that_machine(arch: str, tmp_path: Path) -> None:
+    compiler = f"{arch_of(arch).cross_prefix}gcc"
+    if arch == ARCH or shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler}, or it is this machine's own")
+    built = build(BuiltinAgent(), tmp_path / "cache", arch=arch).path("init")
+    program = read_program(built)
+    assert (program.interpreter, program.arch, program.machine) == (None, arch, arch_of(arch).machine)
+    assert built.stat().st_size < 1 << 20
+    assert str(ROOT).encode() not in built.read_bytes()
 
 
 # ---- somebody else's ----

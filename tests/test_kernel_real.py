@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kernel_harness import fake_library
+from kernel_harness import fake_library, later_make
 
 pytest_plugins = ("kernel_fixtures",)
 pytestmark = [pytest.mark.kernel, pytest.mark.full]
@@ -36,15 +36,20 @@ real, which = resources.resource, run.which
 resources.resource = lambda *p: Path({library!r}) if p == ("kernel-configs",) else real(*p)
 run.which = lambda tool: None if tool == "ccache" else which(tool)
 os.umask({umask})
-entry = Bench(Path({cache!r})).build(kernel_stages(TreeKernel(Path({tree!r}))))["kernel"]
+entry = Bench(Path({cache!r}), jobs={jobs}).build(kernel_stages(TreeKernel(Path({tree!r}))))["kernel"]
 print(entry.path("vmlinux").parent)
 """
 
 
-def build(tree: Path, library: Path, cache: Path, umask: int, **environment: str) -> Path:
+def build(tree: Path, library: Path, cache: Path, umask: int, jobs: int, **environment: str) -> Path:
     """Build in a process of its own, without ccache; the folder of the outputs."""
     script = BUILD.format(
-        tests=str(Path(__file__).parent), library=str(library), umask=umask, cache=str(cache), tree=str(tree)
+        tests=str(Path(__file__).parent),
+        library=str(library),
+        umask=umask,
+        jobs=jobs,
+        cache=str(cache),
+        tree=str(tree),
     )
     env = {"PATH": os.environ["PATH"], **environment}
     result = subprocess.run(
@@ -55,9 +60,11 @@ def build(tree: Path, library: Path, cache: Path, umask: int, **environment: str
 
 def test_a_kernel_built_twice_is_the_same(real_tree: Path, tmp_path: Path) -> None:
     """Other tree, cache and working folders, clock, umask, TZ, locale, user, host name and number of jobs."""
+    if shutil.which("faketime") is None:
+        pytest.skip("faketime is not installed")
     library = fake_library(tmp_path / "kernel-configs")
     (library / "features" / "net.yaml").write_text(TINY)
-    first = build(real_tree, library, tmp_path / "one", 0o022)
+    first = build(real_tree, library, tmp_path / "one", 0o022, 2)
     moved = tmp_path / "a-quite-different-and-longer-place" / "linux"
     moved.parent.mkdir()
     shutil.copytree(real_tree, moved, symlinks=True, copy_function=shutil.copyfile)  # times and modes differ too
@@ -70,6 +77,8 @@ def test_a_kernel_built_twice_is_the_same(real_tree: Path, tmp_path: Path) -> No
         library,
         tmp_path / "two-is-elsewhere",
         0o077,
+        1,
+        PATH=f"{later_make(tmp_path / 'bin')}:{os.environ['PATH']}",
         TZ="Pacific/Auckland",
         LC_ALL="C.UTF-8",
         USER="somebody",
@@ -78,7 +87,7 @@ def test_a_kernel_built_twice_is_the_same(real_tree: Path, tmp_path: Path) -> No
         KBUILD_BUILD_USER="me",
     )
     names = sorted(p.name for p in first.iterdir())
-    assert names == ["System.map", "config", "release", "vmlinux", "vmlinuz"]
+    assert names == ["System.map", "config", "objects", "release", "vmlinux", "vmlinuz"]
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     kernel = (first / "vmlinux").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from kata_toolkit.errors import InputError, ToolError, Where
 from kata_toolkit.events import Progress
 from kata_toolkit.spec.model import KernelOption, TreeKernel
-from kernel_harness import FILES, VERSION, Bench, fake_library, kernel_stages
+from kernel_harness import FILES, VERSION, Bench, fake_library, kernel_stages, later_make
 
 pytest_plugins = ("kernel_fixtures",)
 pytestmark = pytest.mark.tool
@@ -218,17 +219,20 @@ from kernel_harness import Bench, kernel_stages
 real = resources.resource
 resources.resource = lambda *p: Path({library!r}) if p == ("kernel-configs",) else real(*p)
 os.umask({umask})
-entry = Bench(Path({cache!r})).build(kernel_stages(TreeKernel(Path({tree!r}))))["kernel"]
+entry = Bench(Path({cache!r}), jobs={jobs}).build(kernel_stages(TreeKernel(Path({tree!r}))))["kernel"]
 print(entry.id, *(entry.files[n].sha256 for n in sorted(entry.files)))
 """
 
 
-def build_elsewhere(bench: Bench, tree: Path, cache: Path, umask: int = 0o022, **environment: str) -> list[str]:
+def build_elsewhere(
+    bench: Bench, tree: Path, cache: Path, umask: int = 0o022, jobs: int = 2, **environment: str
+) -> list[str]:
     """Build in a process of its own; the stage's id and its files' digests."""
     script = BUILD.format(
         tests=str(Path(__file__).parent),
         library=str(bench.cache.parent / "kernel-configs"),
         umask=umask,
+        jobs=jobs,
         cache=str(cache),
         tree=str(tree),
     )
@@ -239,7 +243,9 @@ def build_elsewhere(bench: Bench, tree: Path, cache: Path, umask: int = 0o022, *
     return result.stdout.split()
 
 
-def test_bytes_and_ids_do_not_depend_on_where_and_by_whom(bench: Bench, tree: Path, tmp_path: Path) -> None:
+def test_bytes_and_ids_do_not_depend_on_where_when_and_by_whom(bench: Bench, tree: Path, tmp_path: Path) -> None:
+    if shutil.which("faketime") is None:
+        pytest.skip("faketime is not installed")
     first = build_elsewhere(bench, tree, tmp_path / "one")
     other = tmp_path / "a-very-different" / "place"
     other.parent.mkdir()
@@ -249,6 +255,8 @@ def test_bytes_and_ids_do_not_depend_on_where_and_by_whom(bench: Bench, tree: Pa
         moved,
         other,
         umask=0o077,
+        jobs=1,
+        PATH=f"{later_make(tmp_path / 'bin')}:{os.environ['PATH']}",
         TZ="Pacific/Auckland",
         LC_ALL="C",
         LANG="de_DE.UTF-8",
@@ -274,6 +282,7 @@ def test_killed_at_once_or_later_the_next_build_just_works(bench: Bench, tree: P
         tests=str(Path(__file__).parent),
         library=str(bench.cache.parent / "kernel-configs"),
         umask=0o022,
+        jobs=2,
         cache=str(cache),
         tree=str(tree),
     )
@@ -301,6 +310,7 @@ def test_interrupted_no_process_stays_behind(bench: Bench, tree: Path, tmp_path:
         tests=str(Path(__file__).parent),
         library=str(bench.cache.parent / "kernel-configs"),
         umask=0o022,
+        jobs=2,
         cache=str(tmp_path / "cache2"),
         tree=str(tree),
     )
