@@ -58,10 +58,14 @@ class Installed:
 
 
 class Apt:
-    """The host's apt, asked without root. ``cache`` is the program's cache folder."""
+    """The host's apt, asked without root. ``cache`` is the program's cache folder.
 
-    def __init__(self, cache: Path, *, offline: bool) -> None:
-        self._state = cache / "apt"
+    ``arch``: Debian's name of another architecture than this machine's; its lists are always our own.
+    """
+
+    def __init__(self, cache: Path, *, offline: bool, arch: str | None = None) -> None:
+        self._state = cache / "apt" / arch if arch else cache / "apt"
+        self._arch = arch
         self._offline = offline
 
     def resolve(self, name: str, version: str | None) -> Package:
@@ -129,7 +133,7 @@ class Apt:
         return hashlib.sha256(json.dumps([name, version, seen]).encode()).hexdigest()[:32]
 
     def _look_up(self, name: str, version: str | None) -> Package:
-        private = not _has_lists(LISTS)
+        private = self._arch is not None or not _has_lists(LISTS)
         if private and not _has_lists(self._state / "state" / "lists"):
             self._update(name)
         package = self._print_uris(name, version, private)
@@ -153,8 +157,9 @@ class Apt:
 
     def _update(self, name: str) -> None:
         if self._offline:
+            of = f" of {self._arch}" if self._arch else ""
             raise ToolError(
-                f"this machine has no apt package lists, so {name} cannot be found offline",
+                f"this machine has no apt package lists{of}, so {name} cannot be found offline",
                 hint="run `apt-get update` once, install the package, or give kernel.source as a tarball",
             )
         self._apt("update", private=True)
@@ -205,7 +210,10 @@ class Apt:
         if private:
             state = self._state / "state"
             (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-            settings += [f"Dir::State={state}", f"Dir::State::status={_DPKG_STATUS}"]
+            status = Path("/dev/null") if self._arch else _DPKG_STATUS  # nothing of another architecture is installed
+            settings += [f"Dir::State={state}", f"Dir::State::status={status}"]
+        if self._arch:
+            settings += [f"APT::Architecture={self._arch}", f"APT::Architectures={self._arch}"]
         return [word for setting in settings for word in ("-o", setting)]
 
 
