@@ -89,7 +89,7 @@ def reason_of(folder: Path, name: str, values: dict[str, str], *requests: tuple[
     tree = scan(folder, "x86")
     given = {f"CONFIG_{symbol}": value for symbol, value in values.items()}
     subject = Subject(tree, given, Wishes(("net",), tuple(wishes)), "6.12.9", "x86_64", "default")
-    return explain(name, subject, Library({}, {}), lambda _: "", {}).reason
+    return explain(name, subject, Library({}, {}), lambda _: "").reason
 
 
 REASONS = {

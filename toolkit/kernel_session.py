@@ -173,7 +173,7 @@ class KernelSession:
         self.library.profile(spec.kernel.profile)
         config = next(stage for stage in stages_of(spec) if isinstance(stage, KernelConfigStage))
         origin = self._origins.setdefault(config.origin, self._held(config.origin))
-        resolved = replace(KernelResolvedStage.of(config), origin=origin)
+        resolved = replace(KernelResolvedStage.of(config, self.library), origin=origin)
         sources = SourcesStage(spec.kernel.source)
         stages = [*([sources] if sources.needed else []), KernelSourceStage(origin), resolved]
         inputs = self._inputs.setdefault(config.origin, BuildInputs(self._store, offline=self._offline))

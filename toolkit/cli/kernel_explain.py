@@ -32,16 +32,19 @@ def explain(
 
     Its values in the other profiles come last: the first time, the kernel's own conf runs once for each of them.
     """
+    from dataclasses import replace
+
     from .kernel_output import kernel_session
 
     chosen = _spec(spec, profile, source, arch)
     with kernel_session(offline=offline, quiet=json) as session:
         resolved = session.resolve(chosen)
         name = _name(symbol, resolved)
+        found = _explained(name, resolved, session)
         if not json:
-            _print(_explained(name, resolved, session, {}))
-        if json or profiles:
-            found = _explained(name, resolved, session, _everywhere(name, session, chosen) if profiles else {})
+            _print(found)
+        if profiles:
+            found = replace(found, profiles=_everywhere(name, session, chosen))
         if json:
             typer.echo(json_module.dumps(found.as_json(), indent=2))
         elif profiles:
@@ -83,7 +86,7 @@ def _everywhere(name: str, session: KernelSession, spec: Spec) -> dict[str, str 
     return {n: None if isinstance(r, InputError) else r.values.get(f"CONFIG_{name}", "n") for n, r in found}
 
 
-def _explained(name: str, resolved: Resolved, session: KernelSession, profiles: dict[str, str | None]) -> Explanation:
+def _explained(name: str, resolved: Resolved, session: KernelSession) -> Explanation:
     from ..kconfig.explanation import Subject, explain
 
     subject = Subject(
@@ -94,7 +97,7 @@ def _explained(name: str, resolved: Resolved, session: KernelSession, profiles: 
         resolved.arch.name,
         resolved.spec.kernel.profile,
     )
-    return explain(name, subject, session.library, resolved.help_of, profiles)
+    return explain(name, subject, session.library, resolved.help_of)
 
 
 def _print(found: Explanation) -> None:

@@ -98,10 +98,6 @@ class Explanation:
         """The shape that schemas/explanation.schema.json describes."""
         return {"version": 1, **asdict(self)}
 
-    def differing(self) -> dict[str, str]:
-        """The profiles that give it another value than here."""
-        return {n: v for n, v in self.profiles.items() if v is not None and v != self.value and n != self.profile}
-
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -134,9 +130,8 @@ def explain(
     of: Subject,
     library: Library,
     help_of: Callable[[Definition], str],
-    profiles: Mapping[str, str | None],
 ) -> Explanation:
-    """Explain a symbol (without prefix) that the tree has."""
+    """Explain a symbol (without prefix) that the tree has; its values in other profiles are left empty."""
     definitions = of.tree.definitions[name]
     values = bare(of.values)
     symbol = PREFIX + name
@@ -163,7 +158,7 @@ def explain(
         selected_by=tuple(
             f"{PREFIX}{s.by}{_if(s.condition)} ({s.condition.place})" for s in of.tree.selected_by(name, values)
         ),
-        profiles=profiles,
+        profiles={},
     )
 
 

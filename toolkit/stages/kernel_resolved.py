@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..pipeline.stage import Inputs, Work
 from .kernel_config import KernelConfigStage
 
 if TYPE_CHECKING:
+    from ..kconfig.fragments import Library
     from ..kconfig.requests import Wishes
 
 
@@ -25,10 +26,12 @@ class KernelResolvedStage(KernelConfigStage):
     title: ClassVar[str] = "kernel configuration, unchecked"
     modules: ClassVar[tuple[str, ...]] = ()
 
+    library: Library | None = field(default=None, compare=False)  # of the fragments, when it was read already
+
     @classmethod
-    def of(cls, stage: KernelConfigStage) -> KernelResolvedStage:
+    def of(cls, stage: KernelConfigStage, library: Library) -> KernelResolvedStage:
         """The same requests on the same source."""
-        return cls(**{field.name: getattr(stage, field.name) for field in fields(stage)})
+        return cls(**{f.name: getattr(stage, f.name) for f in fields(stage)}, library=library)
 
     def run(self, work: Work) -> None:
         with self.origin.tree(work) as tree:
@@ -51,7 +54,7 @@ class KernelResolvedStage(KernelConfigStage):
         from ..kconfig.requests import collect
 
         return collect(
-            cached_library(inputs.cache),
+            self.library or cached_library(inputs.cache),
             self.profile,
             self.options,
             arch=self.arch,
