@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,22 @@ from pathlib import Path
 import pytest
 from kata_toolkit import apt, run
 from kata_toolkit.download import Pool, download
-from kata_toolkit.errors import InputError, KataToolkitError, ToolError
+from kata_toolkit.errors import InputError, KataToolkitError, ToolError, Where
 from kata_toolkit.events import Note, Progress
-from kata_toolkit.spec.model import Artifact, DebianKernel, PrebuiltKernel, TarballKernel, TreeKernel
+from kata_toolkit.spec.model import (
+    Artifact,
+    DebianKernel,
+    GitKernel,
+    PackagedKernel,
+    PrebuiltKernel,
+    TarballKernel,
+    TreeKernel,
+)
 from kata_toolkit.stages.sources import SourcesStage
 from kernel_harness import Bench
 
 PACKAGE = "linux-source-6.12"
+IMAGE = "linux-image-cloud-amd64"
 CONTENT = os.urandom(3 << 20)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 OTHER = "0" * 64
@@ -80,6 +90,10 @@ def leftovers(bench: Bench) -> list[str]:
         (SourcesStage(TreeKernel(Path("/src"))), False),
         (SourcesStage(TarballKernel(Artifact(path=Path("/x.tar")))), False),
         (SourcesStage(PrebuiltKernel(Artifact(path=Path("/vmlinux")))), False),
+        (SourcesStage(PackagedKernel(deb=Artifact(path=Path("/k.deb")))), False),
+        (SourcesStage(PackagedKernel(deb=Artifact(url="https://x/k.deb", sha256=DIGEST))), True),
+        (SourcesStage(PackagedKernel(IMAGE)), True),
+        (SourcesStage(GitKernel("/linux", OTHER[:40])), True),
         (SourcesStage(DebianKernel(PACKAGE)), True),
         (SourcesStage(TarballKernel(Artifact(url="https://x/y", sha256=DIGEST))), True),
         (SourcesStage(PrebuiltKernel(Artifact(path=Path("/v")), Artifact(url="https://x/c", sha256=DIGEST))), True),
@@ -192,6 +206,32 @@ def test_a_package_is_resolved_to_version_and_digest(bench: Bench) -> None:
     assert found.size > 100_000_000
     again = apt.Apt(bench.cache, offline=True).resolve(PACKAGE, found.version)
     assert again == found
+
+
+@needs_lists
+@pytest.mark.tool
+def test_a_package_that_only_depends_on_a_kernel_leads_to_it(bench: Bench) -> None:
+    tool = apt.Apt(bench.cache, offline=True)
+    found = tool.resolve_image(IMAGE, None)
+    assert re.fullmatch(r"linux-image-\d.*-cloud-amd64", found.name)
+    assert found.size > 10_000_000
+    assert tool.resolve_image(found.name, found.version) == found
+    assert tool.resolve_image(IMAGE, found.version) == found
+    with pytest.raises(InputError, match="apt knows no version 6.0-1 of") as caught:
+        tool.resolve_image(IMAGE, "6.0-1")
+    assert "there are: " in (caught.value.problems[0].hint or "")
+    with pytest.raises(InputError, match="apt knows no package linux-image-clod-amd64") as caught:
+        tool.resolve_image("linux-image-clod-amd64", None)
+    assert caught.value.problems[0].hint == f'did you mean "{IMAGE}"?'
+
+
+@needs_lists
+@pytest.mark.tool
+def test_a_wrong_digest_of_a_kernel_package_is_refused_at_the_specs_line(bench: Bench) -> None:
+    place = Where("guest.yaml", 4, 3)
+    with pytest.raises(InputError, match=f"not {OTHER} as kernel.source.sha256 says") as caught:
+        bench.build([SourcesStage(PackagedKernel(IMAGE, sha256=OTHER, where=place))])
+    assert caught.value.problems[0].where == place
 
 
 @needs_lists
