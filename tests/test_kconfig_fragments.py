@@ -42,6 +42,34 @@ BAD = {
         '5:3: the key "CONFIG_VSOCKETS" is already given at line 4',
     ),
     "needs nothing known": (GOOD + "needs: [vsok]\n", '5:9: there is no feature "vsok" (did you mean "vsock"?)'),
+    "allowed where it is not asked": (
+        GOOD.replace("value: y", 'value: y, kernel: ">=6.6"')
+        + "allow_missing:\n  - {symbol: CONFIG_VSOCKETS, kernel: '<6.6', reason: older kernels lack it}\n",
+        "6:5: CONFIG_VSOCKETS is never asked for where this entry allows it to be missing (it is asked for at",
+    ),
+    "allowed on another architecture": (
+        GOOD.replace("value: y", "value: y, arch: [arm64]")
+        + "allow_missing:\n  - {symbol: CONFIG_VSOCKETS, arch: [s390x], reason: there is none}\n",
+        "6:5: CONFIG_VSOCKETS is never asked for where this entry allows it to be missing",
+    ),
+    "no version": (
+        GOOD.replace("value: y", 'value: y, kernel: ">=6.9,<6.6"'),
+        "4:3: CONFIG_VSOCKETS: no kernel version is in this range",
+    ),
+    "no version of the feature's": (
+        GOOD.replace("value: y", 'value: y, kernel: "<6.6"') + 'kernel: ">=6.6"\n',
+        "4:3: CONFIG_VSOCKETS: no kernel version is in this range",
+    ),
+    "architecture not the feature's": (
+        GOOD.replace("value: y", "value: y, arch: [arm64]") + "arch: [x86_64]\n",
+        '4:3: CONFIG_VSOCKETS: the feature "vsock" is not for that architecture',
+    ),
+    "excludes nothing known": (
+        GOOD + "conflicts: [vsok]\n",
+        '5:13: there is no feature "vsok" (did you mean "vsock"?)',
+    ),
+    "needs itself": (GOOD + "needs: [vsock]\n", '5:9: "vsock" needs "vsock", which needs "vsock"'),
+    "excludes itself": (GOOD + "conflicts: [vsock]\n", '5:13: "vsock" excludes "vsock", but needs it'),
     "allowed, not asked": (
         GOOD + "allow_missing:\n  - {symbol: CONFIG_NET, reason: older kernels lack it}\n",
         "6:5: CONFIG_NET is not asked for in this feature",
@@ -81,9 +109,9 @@ def test_all_mistakes_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
 
 def test_our_library_is_sound_and_teaches() -> None:
     ours = load_library()
-    assert {"default", "minimal"} <= ours.profiles.keys()
-    used = {f.name for p in ours.profiles.values() for f in ours.closure(p.features, "x86_64")}
-    assert ours.features.keys() - used <= {"erofs-compressed"}, "features that no profile uses"
+    assert {"default", "minimal", "parity", "upstream", "firecracker", "confidential", "gpu", "debug", "edge"} == set(
+        ours.profiles
+    )
     for feature in ours.features.values():
         for setting in feature.settings:
             assert "\n" not in setting.why
