@@ -14,7 +14,7 @@ from kata_toolkit import run
 from kata_toolkit.errors import InputError, ToolError
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.store import Store
-from kata_toolkit.rootfs.minimal import FOLDERS, applet_paths, complete
+from kata_toolkit.rootfs.minimal import FOLDERS, applet_paths, place_agent
 from kata_toolkit.rootfs.tree import Kind, Tree
 from kata_toolkit.spec.model import MinimalRootfs
 from kata_toolkit.stages.rootfs import RootfsStage
@@ -169,7 +169,7 @@ def test_what_changes_the_stage_id(tmp_path: Path) -> None:
 
 def test_an_agent_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
-        complete(Tree(), tmp_path / "missing", None)
+        place_agent(Tree(), tmp_path / "missing", None)
 
 
 def test_modes_of_folders_are_modes() -> None:

@@ -14,7 +14,7 @@ import pytest
 from image_parts import AGENT, AGENT_SHA256, Given, build, file, tar_tree, tree_of
 from kata_toolkit.errors import InputError
 from kata_toolkit.rootfs.folder import folder_identity, folder_tree
-from kata_toolkit.rootfs.minimal import FOLDERS, complete
+from kata_toolkit.rootfs.minimal import FOLDERS, furnish
 from kata_toolkit.rootfs.tree import Kind, Node, Tree
 from kata_toolkit.spec.model import Artifact, FolderRootfs, Rootfs, TarballRootfs
 from kata_toolkit.stages.rootfs import RootfsStage
@@ -88,7 +88,7 @@ def test_damaged_tars_and_wrong_digests(tmp_path: Path) -> None:
 def test_a_root_with_a_file_where_a_folder_must_be() -> None:
     tree = tree_of({b"etc": file(b"")})
     with pytest.raises(InputError, match="lies below the file /etc"):
-        complete(tree, Path("/bin/true"), None)
+        furnish(tree)
 
 
 @pytest.mark.parametrize(

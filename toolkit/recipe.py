@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .arch import arch_of
 from .image.layout import default_align_mib
 from .kata.config import guest_settings, plugs_dimms
 from .pipeline.stage import Stage
 from .spec.model import BinaryAgent, KernelSource, MinimalRootfs, PackagedKernel, PrebuiltKernel, Spec, TarballRootfs
 from .stages.agent import AgentStage
+from .stages.busybox import BusyboxStage
 from .stages.image import ImageStage
 from .stages.kernel import KernelStage
 from .stages.kernel_config import KernelConfigStage
@@ -31,7 +33,13 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         *([sources] if sources.needed else []),
         *_kernel(spec),
         AgentStage(spec.agent, spec.arch),
-        RootfsStage(spec.rootfs, modular=isinstance(spec.kernel.source, PackagedKernel), facts=_facts(spec)),
+        *([BusyboxStage(spec.arch)] if _fetches_busybox(spec) else []),
+        RootfsStage(
+            spec.rootfs,
+            modular=isinstance(spec.kernel.source, PackagedKernel),
+            facts=_facts(spec),
+            foreign=_fetches_busybox(spec),
+        ),
         ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
         *_initrd(spec),
         RuntimeConfigStage.of(spec),
@@ -88,6 +96,11 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
 def _facts(spec: Spec) -> dict[str, str]:
     """What texts in the root file system may name."""
     return {"name": spec.name, "arch": spec.arch, "kata": spec.kata}
+
+
+def _fetches_busybox(spec: Spec) -> bool:
+    """Whether the guest's busybox is not this machine's."""
+    return isinstance(spec.rootfs, MinimalRootfs) and spec.rootfs.busybox and not arch_of(spec.arch).native
 
 
 def _has_modprobe(spec: Spec) -> bool:

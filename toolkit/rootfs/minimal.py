@@ -53,10 +53,10 @@ def add_busybox(tree: Tree, busybox: bytes, applets: tuple[bytes, ...]) -> None:
             tree.link(applet, BUSYBOX)
 
 
-def complete(tree: Tree, agent: Path, policy: Path | None) -> bytes:
-    """Add what a guest needs and a tree lacks, and the agent, in the place of whatever was its init; returns its path.
+def furnish(tree: Tree) -> None:
+    """Add the folders and files that a guest needs and a tree lacks.
 
-    Raises InputError when a source cannot be read, or something stands where a folder must be.
+    Raises InputError when something else stands where a folder must be.
     """
     needed: dict[bytes, Node] = {path: Node(Kind.DIRECTORY, mode) for path, mode in FOLDERS.items()}
     needed |= {path: Node(Kind.SYMLINK, 0o777, target=target) for path, target in LINKS.items()}
@@ -66,6 +66,13 @@ def complete(tree: Tree, agent: Path, policy: Path | None) -> bytes:
         place = tree.resolved(path)
         if place not in tree:
             tree.add(place, node)
+
+
+def place_agent(tree: Tree, agent: Path, policy: Path | None) -> bytes:
+    """Put the agent in the place of whatever was the tree's init; returns its path.
+
+    Raises InputError when a source cannot be read.
+    """
     place = tree.resolved(AGENT)
     tree.add(place, Node(Kind.FILE, 0o755, content=OnDisk.of(agent)))
     if policy:

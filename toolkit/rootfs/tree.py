@@ -240,6 +240,13 @@ class Tree:
             raise InputError(f"{shown(path)} is a hard link to the folder {shown(target)}")
         self.add(path, node)
 
+    def remove(self, path: bytes) -> None:
+        """Take out what is at a path, and all below it."""
+        below = path + b"/"
+        for name in [p for p in self._nodes if p == path or p.startswith(below)]:
+            del self._nodes[name]
+            self._used_folders.discard(name)
+
     def _make_parents(self, path: bytes) -> None:
         parent = path.rpartition(b"/")[0]
         missing: list[bytes] = []

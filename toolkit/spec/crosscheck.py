@@ -205,6 +205,11 @@ def _rootfs_files(read: Read) -> Iterator[Problem]:
         yield from _artifact(spec.rootfs.archive, tree, ("rootfs",))
     elif isinstance(spec.rootfs, FolderRootfs):
         yield from check_folder(spec.rootfs.path, tree.value_where(("rootfs", "path")))
+    steps = read.steps(("rootfs", "overlay"))
+    for entry, step in zip(spec.rootfs.overlay, steps, strict=True):
+        if entry.source:
+            check = check_folder if entry.kind == "directory" else check_file
+            yield from check(entry.source, tree.value_where((*step, "from")))
 
 
 def _cmdline_words(read: Read) -> Iterator[Problem]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,8 @@ from ..errors import InputError, ToolError
 from ..pipeline.packages import install_hint
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
-from ..spec.model import FolderRootfs, MinimalRootfs, Rootfs, TarballRootfs
+from ..spec.model import FolderRootfs, MinimalRootfs, OverlayEntry, Rootfs, TarballRootfs
+from .busybox import APPLETS, PROGRAM, VERSION
 
 if TYPE_CHECKING:
     from ..rootfs.tree import Tree
@@ -32,13 +34,16 @@ _VERSION = Command("@busybox@", "--help")
 @dataclass(frozen=True)
 class RootfsStage(Stage):
     """``source`` says what the root file system is made from; ``modular``: the kernel's modules go into it, and the
-    program that loads them starts before the agent.
+    program that loads them starts before the agent. ``facts``: what texts of the overlay may name.
+    ``foreign``: the guest is of another architecture than this machine, so its busybox comes from the busybox stage.
 
     Output: ``rootfs.tar``, and ``rootfs.json`` with the agent's path and digest and the components in it.
     """
 
     source: Rootfs
     modular: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+    foreign: bool = False
 
     name: ClassVar[str] = "rootfs"
     title: ClassVar[str] = "root file system"
@@ -48,6 +53,7 @@ class RootfsStage(Stage):
         "rootfs/folder.py",
         "rootfs/minimal.py",
         "rootfs/modular.py",
+        "rootfs/overlay.py",
         "rootfs/tar.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
@@ -71,8 +77,13 @@ class RootfsStage(Stage):
             options = {"kind": "tarball", "sha256": self._archive(self.source, inputs)[1]}
         else:
             options = {"kind": "minimal", "busybox": self.source.busybox}
-            if self.source.busybox:
+            if self.source.busybox and self.foreign:
+                digests |= {f"busybox/{name}": inputs.digest("busybox", name) for name in (PROGRAM, APPLETS, VERSION)}
+            elif self.source.busybox:
                 commands, files = (_LIST, _VERSION), {"busybox": inputs.file_digest(_busybox())}
+        if self.source.overlay:
+            options["overlay"] = [_described(entry, inputs) for entry in self.source.overlay]
+            options["facts"] = dict(self.facts)
         return Recipe(
             commands=commands,
             options=options,
@@ -82,8 +93,9 @@ class RootfsStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        from ..rootfs.minimal import MOVED_AGENT, POLICY, complete
+        from ..rootfs.minimal import MOVED_AGENT, POLICY, furnish, place_agent
         from ..rootfs.modular import add_modules
+        from ..rootfs.overlay import apply
         from ..rootfs.tar import open_tar
         from ..rootfs.tar_write import write_tar
         from ..rootfs.tree import shown
@@ -94,7 +106,9 @@ class RootfsStage(Stage):
             policy = work.inputs.path("agent", _POLICY_FILE)
         with contextlib.ExitStack() as open_files:
             tree, components = self._base(work, open_files)
-            place = complete(tree, agent, policy)
+            furnish(tree)
+            apply(tree, self.source.overlay, self.facts)
+            place = place_agent(tree, agent, policy)
             if self.modular:
                 modules = open_files.enter_context(open_tar(work.inputs.path("kernel_modules", MODULES)))
                 add_modules(tree, work.inputs.path("kernel_modules", LOADER), modules.tree())
@@ -137,10 +151,15 @@ class RootfsStage(Stage):
         tree = Tree()
         if not source.busybox:
             return tree, []
+        if self.foreign:
+            path, applets, version = (work.inputs.path("busybox", name) for name in (PROGRAM, APPLETS, VERSION))
+            digest = work.recipe.inputs[f"busybox/{PROGRAM}"]
+            add_busybox(tree, _read(path, digest), applet_paths(applets.read_text()))
+            return tree, [{"name": "busybox", "version": version.read_text().strip(), "sha256": digest}]
         path, digest = _busybox(), work.recipe.files["busybox"]
         add_busybox(tree, _read(path, digest), applet_paths(work.run(_LIST, busybox=path).output))
-        version = work.run(_VERSION, busybox=path).output.partition("\n")[0]
-        return tree, [{"name": "busybox", "version": version, "sha256": digest}]
+        told = work.run(_VERSION, busybox=path).output.partition("\n")[0]
+        return tree, [{"name": "busybox", "version": told, "sha256": digest}]
 
     @staticmethod
     def _archive(source: TarballRootfs, inputs: Inputs) -> tuple[Path, str]:
@@ -159,6 +178,18 @@ class RootfsStage(Stage):
 
         assert isinstance(self.source, FolderRootfs)  # noqa: S101 -- the caller asked
         return folder_identity(self.source.path, inputs.cache)
+
+
+def _described(entry: OverlayEntry, inputs: Inputs) -> dict[str, Any]:
+    """All of a change that has a say in the tree. Raises InputError when what it takes is not there."""
+    from ..rootfs.folder import folder_identity
+
+    facts = {key: value for key, value in asdict(entry).items() if key not in ("where", "source")}
+    if entry.source:
+        folder = entry.source.is_dir()
+        facts["content"] = folder_identity(entry.source, inputs.cache) if folder else inputs.file_digest(entry.source)
+        facts["executable"] = not folder and bool(entry.source.stat().st_mode & 0o100)
+    return facts
 
 
 def agent_of(info: Path) -> AgentFile:

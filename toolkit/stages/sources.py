@@ -20,8 +20,8 @@ _PREBUILT = ("vmlinux", "config", "bzimage")
 class SourcesStage(Stage):
     """``kernel`` None: no kernel is wanted. ``agent``, ``rootfs``: those that are given by url, or None.
 
-    Output: ``kernel`` (a .deb or a tarball; for a prebuilt kernel ``kernel-vmlinux`` and so on) ``agent``, ``rootfs``. Of a
-    commit, ``kernel.json`` says which tree it has; the files themselves stay in the cache's repository.
+    Output: ``kernel`` (a .deb or a tarball; for a prebuilt kernel ``kernel-vmlinux`` and so on), ``agent``, ``rootfs``.
+    Of a commit, ``kernel.json`` says which tree it has; the files themselves stay in the cache's repository.
     """
 
     name: ClassVar[str] = "sources"
