@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -83,3 +84,23 @@ def test_a_wrong_digest_is_refused_before_anything_is_copied(bench: Bench, tmp_p
     kernel = PrebuiltKernel(Artifact(path=tmp_path / "v", sha256="0" * 64))
     with pytest.raises(InputError, match=r"not 0{64} as kernel.source.vmlinux.sha256 says"):
         bench.build([PrebuiltKernelStage(kernel, "x86_64")])
+
+
+def image(magic: bytes = b"ARMd") -> bytes:
+    return bytes(56) + magic + bytes(4) + BANNER
+
+
+def test_where_qemu_boots_an_image_that_is_what_is_taken(bench: Bench, tmp_path: Path) -> None:
+    packed = gzip.compress(image())
+    kernel = PrebuiltKernel(write(tmp_path / "Image", image()), bzimage=write(tmp_path / "Image.gz", packed))
+    entry = bench.build([PrebuiltKernelStage(kernel, "arm64")])["kernel"]
+    assert entry.path("vmlinux").read_bytes() == image()
+    assert entry.path("vmlinuz").read_bytes() == packed
+
+
+@pytest.mark.parametrize("vmlinux", [elf(machine=183), image(b"RSC\x05"), image()[:50], gzip.compress(image())])
+def test_what_is_no_image_is_refused_there(bench: Bench, tmp_path: Path, vmlinux: bytes) -> None:
+    kernel = PrebuiltKernel(write(tmp_path / "mine", vmlinux))
+    with pytest.raises(InputError) as caught:
+        bench.build([PrebuiltKernelStage(kernel, "arm64")])
+    assert "mine is not an Image for arm64" in str(caught.value)

@@ -12,13 +12,17 @@ from typing import Any
 from . import resources
 from .errors import InputError, InternalError
 
+# Both arm64's and riscv64's Image have it there (Documentation/arch/arm64/booting.rst, …/riscv/boot-image-header.rst).
+MAGIC_AT = 56
+
 
 @dataclass(frozen=True, slots=True)
 class Arch:
     """One architecture. ``name`` is ours, in specs and kernel fragments; ``uname`` is Kata's and ``uname -m``'s.
 
     ``make`` is the kernel's ARCH=, ``folder`` lies below arch/; ``targets`` make ``image`` (compressed) and ``boots``
-    (for QEMU's -kernel; ``packs``: an ELF file to be packed), paths in the build folder. ``machine`` is ELF's
+    (for QEMU's -kernel; ``packs``: an ELF file to be packed; ``magic``: no ELF file, but one with these bytes at
+    `MAGIC_AT`), paths in the build folder. ``machine`` is ELF's
     e_machine. ``cross_prefix``, ``cross_package``, ``libc_package`` are Debian's; ``clang`` is a --target.
     ``machine_type`` and ``console`` (the first serial port's name in the guest) are QEMU's. ``builds``: kernels are
     built for it here, not only configured.
@@ -34,6 +38,7 @@ class Arch:
     image: str
     boots: str
     packs: bool
+    magic: bytes
     machine: int
     endian: str
     cross_prefix: str
@@ -92,6 +97,7 @@ def _arch(name: str, facts: Any) -> Arch:
         image=kernel["image"],
         boots=kernel["boots"],
         packs=kernel["packs"],
+        magic=kernel.get("magic", "").encode(),
         machine=elf["machine"],
         endian=elf["endian"],
         cross_prefix=toolchain["prefix"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..arch import Arch, arch_of
+from ..arch import MAGIC_AT, Arch, arch_of
 from ..errors import InputError
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Artifact, PrebuiltKernel
@@ -17,6 +17,7 @@ from ..spec.model import Artifact, PrebuiltKernel
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
 _BANNER = re.compile(rb"Linux version (\d+\.\d+[^\s\x00]*) ")
 _SETUP_MAGIC_AT, _SETUP_MAGIC = 0x202, b"HdrS"  # Documentation/arch/x86/boot.rst
+_GZIP = b"\x1f\x8b"
 _NAMES = {"vmlinux": "vmlinux", "bzimage": "vmlinuz", "config": "config"}
 
 
@@ -49,9 +50,9 @@ class PrebuiltKernelStage(Stage):
             shutil.copyfile(path, work.out / _NAMES[part])
         vmlinux = work.out / "vmlinux"
         name = self.source.vmlinux.name
-        _require_elf(vmlinux, name, arch_of(self.arch), self.arch)
+        _require_kernel(vmlinux, name, arch_of(self.arch))
         if self.source.bzimage:
-            _require_bzimage(work.out / "vmlinuz", self.source.bzimage.name)
+            _require_compressed(work.out / "vmlinuz", self.source.bzimage.name, arch_of(self.arch))
         (work.out / "release").write_text(_release(vmlinux, name) + "\n")
 
     def _parts(self) -> dict[str, Artifact]:
@@ -65,21 +66,30 @@ def _located(part: str, artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
     return inputs.path("sources", f"kernel-{part}"), inputs.digest("sources", f"kernel-{part}")
 
 
-def _require_elf(path: Path, name: str, arch: Arch, arch_name: str) -> None:
+def _require_kernel(path: Path, name: str, arch: Arch) -> None:
+    """What QEMU boots: an ELF file, or on some architectures an Image."""
     with path.open("rb") as stream:
-        header = stream.read(20)
+        header = stream.read(MAGIC_AT + 4)
+    if arch.magic:
+        if header[MAGIC_AT:] != arch.magic:
+            hint = f"make leaves it in {arch.boots}; one that is compressed goes under kernel.source.bzimage"
+            raise InputError(f"{name} is not an Image for {arch.name}, which is what QEMU boots there", hint=hint)
+        return
     if not header.startswith(_ELF64_LITTLE):
         hint = "a bzImage goes under kernel.source.bzimage; vmlinux is what make leaves at the top of the build"
         raise InputError(f"{name} is not a 64-bit ELF file, so no vmlinux", hint=hint)
     (machine,) = struct.unpack_from("<H", header, 18)
     if machine != arch.machine:
-        raise InputError(f"{name} is for another architecture than {arch_name} (ELF machine {machine})")
+        raise InputError(f"{name} is for another architecture than {arch.name} (ELF machine {machine})")
 
 
-def _require_bzimage(path: Path, name: str) -> None:
+def _require_compressed(path: Path, name: str, arch: Arch) -> None:
     with path.open("rb") as stream:
         start = stream.read(1024)
-    if start[_SETUP_MAGIC_AT : _SETUP_MAGIC_AT + 4] != _SETUP_MAGIC:
+    if arch.magic:
+        if not start.startswith(_GZIP):
+            raise InputError(f"{name} is not a compressed Image (gzip)")
+    elif start[_SETUP_MAGIC_AT : _SETUP_MAGIC_AT + 4] != _SETUP_MAGIC:
         raise InputError(f"{name} is not a bzImage: it has no setup header")
 
 
