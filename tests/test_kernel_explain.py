@@ -262,6 +262,13 @@ def test_a_tree_that_is_gone_is_told(spec: Path, tree: Path, capsys: pytest.Capt
     assert f"{tree}" in capsys.readouterr().err
 
 
+def test_an_option_of_another_architecture(spec: Path, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree / "arch/arm64").mkdir(parents=True)
+    (tree / "arch/arm64/Kconfig").write_text("config ARM64_MTE\n\tbool\n")
+    assert run(["kernel", "explain", "arm64_mte", str(spec)]) == 2
+    assert "it is defined in arch/arm64/Kconfig" in capsys.readouterr().err
+
+
 BAD = {
     "unknown symbol": (["NETT"], "Linux 6.12.9 has no option NETT for x86_64", "did you mean CONFIG_NET?"),
     "nothing like it": (["QQQQ"], "Linux 6.12.9 has no option QQQQ for x86_64", None),

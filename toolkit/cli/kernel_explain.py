@@ -69,14 +69,19 @@ def _name(symbol: str, resolved: Resolved) -> str:
     """The symbol without prefix. Raises InputError for one that the kernel does not have."""
     from ..errors import InputError
     from ..kconfig.explanation import find_symbol, similar_symbols
+    from ..kconfig.unmet import defined_elsewhere
 
     name = find_symbol(symbol, resolved.tree)
-    if name is None:
-        raise InputError(
-            f"Linux {resolved.kernel} has no option {symbol} for {resolved.arch.name}",
-            hint=similar_symbols(symbol, resolved.tree, resolved.kernel),
-        )
-    return name
+    if name is not None:
+        return name
+    plain = symbol.upper().removeprefix("CONFIG_")
+    elsewhere = defined_elsewhere(resolved.root, resolved.arch.folder, plain)
+    raise InputError(
+        f"Linux {resolved.kernel} has no option {symbol} for {resolved.arch.name}",
+        hint=f"it is defined in {', '.join(elsewhere)}: give another --arch"
+        if elsewhere
+        else similar_symbols(symbol, resolved.tree, resolved.kernel),
+    )
 
 
 def _everywhere(name: str, session: KernelSession, spec: Spec) -> dict[str, str | None]:

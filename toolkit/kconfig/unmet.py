@@ -98,7 +98,7 @@ class Inquiry:
 
     def _unknown(self, request: Request, name: str, got: str) -> Finding:
         fate = fate_of(request.symbol, self.source.kernel, self.tree.definitions)
-        elsewhere = () if fate else _elsewhere(self.source.root, self.source.srcarch, name)
+        elsewhere = () if fate else defined_elsewhere(self.source.root, self.source.srcarch, name)
         told = fate or elsewhere
         close = [] if told else difflib.get_close_matches(name, self.tree.definitions, n=1, cutoff=0.75)
         return UnknownSymbol(
@@ -177,7 +177,7 @@ def _mistyped(value: str, kind: str) -> str | None:
     return None
 
 
-def _elsewhere(root: Path, srcarch: str, name: str) -> tuple[str, ...]:
+def defined_elsewhere(root: Path, srcarch: str, name: str) -> tuple[str, ...]:
     """Where other architectures define a symbol: ``arch/arm64/Kconfig:123``, the first place of each."""
     head = re.compile(rf"^\s*(menu)?config\s+{re.escape(name)}\s*$", re.MULTILINE)
     found = []
