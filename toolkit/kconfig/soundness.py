@@ -63,7 +63,8 @@ def _needed(name: str, features: Mapping[str, Feature]) -> set[str]:
 def _never(features: Mapping[str, Feature]) -> Iterator[Problem]:
     """Version ranges and architectures in which nothing can be."""
     for feature in features.values():
-        for entry in (*feature.settings, *feature.allow_missing):
+        entries: list[Setting | AllowedMissing] = [*feature.settings, *feature.allow_missing]
+        for entry in entries:
             if (entry.kernel & feature.kernel).empty:
                 yield Problem(f"{entry.symbol}: no kernel version is in this range", entry.where)
             elif feature.arch and entry.arch and not feature.arch & entry.arch:
