@@ -140,6 +140,11 @@ def _guests(spec: Spec) -> tuple[Guest, ...]:
         if hypervisor.boot == "initrd":
             conditions = {"initrd", f"initrd-{spec.initrd.compression}"}
         else:
-            conditions = {"image", f"image-{spec.image.format}", driver}
+            conditions = {
+                "image",
+                f"image-{spec.image.format}",
+                driver,
+                *(["image-verity"] if spec.image.verity else []),
+            }
         found.append(Guest(hypervisor.name, hypervisor.boot, frozenset(conditions), hypervisor.boot_where))
     return tuple(found)
