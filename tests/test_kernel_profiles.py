@@ -13,8 +13,8 @@ import pytest
 from kata_toolkit.arch import arches
 from kata_toolkit.errors import ToolError, Where
 from kata_toolkit.kconfig.config import read_config, same_value
-from kata_toolkit.kconfig.fragments import load_library
-from kata_toolkit.kconfig.profile_page import left_out_of_parity, missing, page, savings
+from kata_toolkit.kconfig.fragments import Feature, load_library
+from kata_toolkit.kconfig.profile_page import excluded, left_out_of_parity, missing, page, savings
 from kata_toolkit.kconfig.requests import Wishes, collect
 from kata_toolkit.kernel_tree import version_of
 from kata_toolkit.pipeline.engine import Engine
@@ -156,6 +156,16 @@ def test_the_page_of_profiles_is_up_to_date(root: Path) -> None:
 def test_the_page_says_who_loses_each_feature_that_default_leaves_out() -> None:
     assert len(missing(LIBRARY)) > 30
     assert [f.name for f in missing(LIBRARY) if not f.who] == []
+
+
+@pytest.mark.parametrize("feature", missing(LIBRARY), ids=lambda f: f.name)
+def test_the_line_that_switches_a_feature_on_works(feature: Feature) -> None:
+    """On each architecture it is for: no feature contradicts or excludes another."""
+    place = Where("spec.yaml", 1)
+    changes = FeatureChanges({feature.name: place}, dict.fromkeys(excluded(LIBRARY, feature), place))
+    for arch in sorted(feature.arch or ALL):
+        wishes = collect(LIBRARY, "default", (), arch=arch, kernel="6.12.117", changes=changes)
+        assert feature.name in wishes.features
 
 
 def test_what_a_feature_saves_is_read_from_the_table_of_costs() -> None:

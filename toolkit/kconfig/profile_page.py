@@ -84,9 +84,18 @@ def missing(library: Library) -> list[Feature]:
     return [feature for name, feature in sorted(_all(library, "parity").items()) if name not in default]
 
 
+def excluded(library: Library, feature: Feature) -> list[str]:
+    """The features of default that must be dropped when this one is added: they exclude each other, or its needs."""
+    default = _all(library, "default")
+    added = [f for arch in _ARCHES for f in library.closure([feature.name], arch)]
+    found = {name for one in added for name in one.conflicts if name in default}
+    found |= {name for name, other in default.items() if any(one.name in other.conflicts for one in added)}
+    return sorted(found)
+
+
 def _missing(library: Library, costs: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
     for feature in missing(library):
-        drop = [name for name in feature.conflicts if name in _all(library, "default")]
+        drop = excluded(library, feature)
         dropped = f", drop: [{', '.join(drop)}]" if drop else ""
         line = f"`features: {{add: [{feature.name}]{dropped}}}`"
         yield f"{feature.name}: {feature.title}", costs.get(feature.name, "—"), feature.who or "", line
