@@ -148,6 +148,36 @@ def test_a_request_may_be_allowed_to_stay_unmet(bench: Bench, tree: Path) -> Non
     assert (request["result"], request["allowed_missing"]) == ("n", "renamed in 6.0")
 
 
+@pytest.mark.parametrize(
+    ("symbol", "range_", "message"),
+    [
+        (
+            "CONFIG_VSOCKETS",
+            ">=6.1",
+            "net.yaml:7:5: CONFIG_VSOCKETS (feature net): allow_missing is stale: Linux 6.12.9 meets the request",
+        ),
+        (
+            "CONFIG_OLD_NAME",
+            "<6.12",
+            "CONFIG_OLD_NAME (feature net): this kernel has no such symbol; the allowance at ",
+        ),
+    ],
+)
+def test_an_allowance_that_no_longer_fits_is_an_error(
+    bench: Bench, tree: Path, symbol: str, range_: str, message: str
+) -> None:
+    """One for a request that is met, and one whose version range ended too early."""
+    library = fake_library(bench.cache.parent / "kernel-configs")
+    feature = library / "features" / "net.yaml"
+    old = '  CONFIG_OLD_NAME: {value: y, why: "for kernels before 6.0"}\n' if symbol == "CONFIG_OLD_NAME" else ""
+    entry = f'  - {{symbol: {symbol}, reason: renamed in 6.0, kernel: "{range_}"}}\n'
+    feature.write_text(feature.read_text() + old + "allow_missing:\n" + entry)
+    with pytest.raises(InputError) as caught:
+        bench.build(kernel_stages(TreeKernel(tree)), "kernel_config")
+    (problem,) = caught.value.problems
+    assert message in str(problem)
+
+
 def test_objects_are_counted_and_the_count_is_remembered(bench: Bench, tree: Path) -> None:
     stages = kernel_stages(TreeKernel(tree))
     bench.build(stages)

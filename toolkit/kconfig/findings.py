@@ -94,7 +94,9 @@ class Finding:
     def problem(self) -> Problem:
         """As the command line shows errors."""
         hint = str(self.fix) if self.fix else self.advice
-        return Problem(self.message, self.where, hint, self.table, self.as_json())
+        expired = self.request.allowed_at if self.request.allowed is None else None
+        more = f"; the allowance at {expired} is not for this kernel" if expired else ""
+        return Problem(self.message + more, self.where, hint, self.table, self.as_json())
 
     def as_json(self) -> dict[str, Any]:
         """The shape that schemas/finding.schema.json describes."""

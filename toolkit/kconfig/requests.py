@@ -21,7 +21,8 @@ class Request:
 
     ``asked_by``: the features (or "spec") that want it, ``why`` the reason of the first of them. ``overridden``:
     features whose wish the spec overrules. ``allowed``: why it may stay unmet, or None; ``allowed_at``: where that
-    is said. Only where every feature that asks allows it.
+    is said. Only where every feature that asks allows it. Where ``allowed`` is None, ``allowed_at`` is the place of an
+    allowance that is for other kernels or architectures.
     """
 
     symbol: str
@@ -65,6 +66,7 @@ def collect(
     features = select(library, profile, changes, arch=arch, kernel=version, where=where)
     wanted: dict[str, list[tuple[str, Setting]]] = {}
     allowed: dict[tuple[str, str], AllowedMissing] = {}
+    expired: dict[str, Where] = {}
     for feature in features:
         for setting in feature.settings:
             if (not setting.arch or arch in setting.arch) and version in setting.kernel:
@@ -72,9 +74,11 @@ def collect(
         for entry in feature.allow_missing:
             if (not entry.arch or arch in entry.arch) and version in entry.kernel:
                 allowed[entry.symbol, feature.name] = entry
+            else:
+                expired.setdefault(entry.symbol, entry.where)
     chosen = {option.symbol: option for option in options}
     _refuse_contradictions({s: w for s, w in wanted.items() if s not in chosen})
-    requests = {s: _from_features(s, w, allowed) for s, w in wanted.items() if s not in chosen}
+    requests = {s: _from_features(s, w, allowed, expired.get(s)) for s, w in wanted.items() if s not in chosen}
     for symbol, option in chosen.items():
         overruled = tuple(name for name, s in wanted.get(symbol, ()) if s.value != option.value)
         requests[symbol] = Request(symbol, option.value, "asked for by the spec", option.where, (SPEC,), overruled)
@@ -82,7 +86,10 @@ def collect(
 
 
 def _from_features(
-    symbol: str, wanted: list[tuple[str, Setting]], allowed: Mapping[tuple[str, str], AllowedMissing]
+    symbol: str,
+    wanted: list[tuple[str, Setting]],
+    allowed: Mapping[tuple[str, str], AllowedMissing],
+    expired: Where | None,
 ) -> Request:
     first = wanted[0][1]
     names = tuple(name for name, _ in wanted)
@@ -95,7 +102,7 @@ def _from_features(
         first.where,
         names,
         allowed=entry.reason if entry else None,
-        allowed_at=entry.where if entry else None,
+        allowed_at=entry.where if entry else expired,
     )
 
 
