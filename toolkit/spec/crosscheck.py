@@ -18,6 +18,7 @@ from .model import (
     BinaryAgent,
     FolderRootfs,
     GitKernel,
+    KernelSource,
     PackagedKernel,
     PrebuiltKernel,
     Spec,
@@ -115,7 +116,7 @@ def crosscheck(spec: Spec, tree: Tree, unusable: Set[Steps]) -> list[Problem]:
 def _profile_exists(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
     known = sorted(path.stem for path in resource("kernel-configs", "profiles").glob("*.yaml"))
-    if spec.kernel.profile not in known and not isinstance(spec.kernel.source, PrebuiltKernel):
+    if spec.kernel.profile not in known and not _is_opaque(spec.kernel.source):
         hint = did_you_mean(spec.kernel.profile, known) or f"known profiles: {', '.join(known)}"
         where = tree.value_where(("kernel", "profile"))
         yield Problem(f'there is no kernel profile "{spec.kernel.profile}"', where, hint)
@@ -127,11 +128,16 @@ def _features_fit(read: Read) -> Iterator[Problem]:
 
     kernel = read.spec.kernel
     library = load_library() if kernel.features.add or kernel.features.drop else None
-    if library and kernel.profile in library.profiles and not isinstance(kernel.source, PrebuiltKernel):
+    if library and kernel.profile in library.profiles and not _is_opaque(kernel.source):
         try:
             select(library, kernel.profile, kernel.features, arch=read.spec.arch)
         except InputError as error:
             yield from error.problems
+
+
+def _is_opaque(source: KernelSource) -> bool:
+    """A kernel of which nobody knows how it was configured."""
+    return isinstance(source, PrebuiltKernel) and source.config is None
 
 
 def _prebuilt_takes_nothing(read: Read) -> Iterator[Problem]:
@@ -139,7 +145,7 @@ def _prebuilt_takes_nothing(read: Read) -> Iterator[Problem]:
     if not isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
         return
     # Where its configuration is known, profile and features say what it is compared with.
-    known = isinstance(spec.kernel.source, PackagedKernel) or spec.kernel.source.config is not None
+    known = not _is_opaque(spec.kernel.source)
     for key, given in (
         ("profile", not known and tree.has(("kernel", "profile"))),
         ("features", not known and bool(spec.kernel.features.add or spec.kernel.features.drop)),
