@@ -267,6 +267,14 @@ def spec_with(boot: str = "image", **settings: Any) -> Spec:
         ("image", {"enable_debug": True}, {"debug": True}),
         ("image", {"agent.cdh_api_timeout": 0, "agent.enable_debug": True}, {"agent_params": ("agent.log=debug",)}),
         ("initrd", {}, {"rootfs_driver": "initrd"}),
+        ("image", {}, {"machine_type": "q35", "machine_accelerators": "", "firmware": ""}),
+        ("image", {"machine_accelerators": "sata=off"}, {"machine_accelerators": "sata=off"}),
+        ("image", {"firmware": "/bios.bin"}, {"firmware": "/bios.bin"}),
+        (
+            "image",
+            {"machine_type": "microvm", "disable_image_nvdimm": True},
+            {"machine_type": "microvm", "rootfs_driver": "virtio-blk"},
+        ),
         ("image", {"block_device_driver": "virtio-blk"}, {"block_device_driver": "virtio-blk"}),
     ],
 )
