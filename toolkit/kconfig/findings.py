@@ -11,47 +11,11 @@ from typing import Any, ClassVar
 
 from ..errors import Problem, Where
 from .chain import Need
+from .fix import Fix, asker_of
 from .requests import SPEC, Request
 from .symbols import PREFIX
 
 ARROW = " ← "
-
-
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """Settings (with prefix) that were tried with the kernel's conf, and met the request and all others.
-
-    ``replaces``: the request itself goes. ``overrides``: requests that go as well, since they say the opposite.
-    ``together``: it was tried together with the fixes of other findings. ``question``: it is a guess at what was
-    meant; the last setting is that guess.
-    """
-
-    settings: tuple[tuple[str, str], ...]
-    replaces: bool = False
-    overrides: tuple[Request, ...] = ()
-    together: bool = False
-    question: bool = False
-
-    def __str__(self) -> str:
-        shown = [f"{name}={value}" for name, value in self.settings]
-        what = " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
-        tried = f"(tried{' with the other suggestions' * self.together}: it works)"
-        question = f"did you mean {self.settings[-1][0]}? " if self.question else ""
-        if question and len(shown) == 1:
-            return question + tried
-        also = "" if self.replaces else "also "
-        instead = [f"{r.symbol}={r.value} of {_asker(r)} at {r.where}" for r in self.overrides]
-        rest = f", instead of {', '.join(instead)}" if instead else ""
-        return f"{question}{also}ask for {what}{rest} {tried}"
-
-    def as_json(self) -> dict[str, Any]:
-        """The shape of ``fix`` in a finding."""
-        return {
-            "settings": dict(self.settings),
-            "replaces": self.replaces,
-            "overrides": [r.symbol for r in self.overrides],
-            "together": self.together,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +52,7 @@ class Finding:
     @property
     def message(self) -> str:
         """The line that stands behind ``error:``."""
-        asker = "" if self.request.asked_by == (SPEC,) else f" ({_asker(self.request)})"
+        asker = "" if self.request.asked_by == (SPEC,) else f" ({asker_of(self.request)})"
         return f"{self.request.symbol}: wanted {self.request.value}, got {self.got}{asker}: {self.text}"
 
     def problem(self) -> Problem:
@@ -134,7 +98,7 @@ class UnknownSymbol(Finding):
     @property
     def message(self) -> str:
         """See Finding."""
-        asker = "" if self.request.asked_by == (SPEC,) else f" ({_asker(self.request)})"
+        asker = "" if self.request.asked_by == (SPEC,) else f" ({asker_of(self.request)})"
         return f"{self.request.symbol}{asker}: {self.text}"
 
     @property
@@ -234,7 +198,7 @@ class ChoiceLost(Finding):
     @property
     def text(self) -> str:
         """See Finding."""
-        rival = f", which {_asker(self.rival)} wants at {self.rival.where}" if self.rival else ""
+        rival = f", which {asker_of(self.rival)} wants at {self.rival.where}" if self.rival else ""
         return f"its choice ({self.place}) went to {PREFIX}{self.winner}{rival}"
 
     @property
@@ -343,7 +307,7 @@ class StaleAllowance(Finding):
     @property
     def message(self) -> str:
         """See Finding."""
-        return f"{self.request.symbol} ({_asker(self.request)}): {self.text}"
+        return f"{self.request.symbol} ({asker_of(self.request)}): {self.text}"
 
     @property
     def advice(self) -> str | None:
@@ -364,12 +328,6 @@ def rows(need: Need) -> tuple[str, ...]:
         f"{symbol:<{widths[0]}}  {value:<{widths[1]}}  {says:<{widths[2]}}  {place}".rstrip()
         for symbol, value, says, place in cells
     )
-
-
-def _asker(request: Request) -> str:
-    if request.asked_by == (SPEC,):
-        return "the spec"
-    return f"feature {', '.join(request.asked_by)}"
 
 
 def _plain(value: object) -> Any:

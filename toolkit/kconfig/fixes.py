@@ -14,7 +14,6 @@ from .findings import (
     ChoiceLost,
     DependencyUnmet,
     Finding,
-    Fix,
     Forced,
     NoModule,
     NoPrompt,
@@ -23,6 +22,7 @@ from .findings import (
     UnknownSymbol,
     WrongType,
 )
+from .fix import Fix
 from .requests import Request
 from .resolve import Conf
 from .symbols import PREFIX, number

@@ -36,6 +36,7 @@ class KernelConfigStage(Stage):
         "kconfig/config.py",
         "kconfig/expression.py",
         "kconfig/findings.py",
+        "kconfig/fix.py",
         "kconfig/fixes.py",
         "kconfig/fragments.py",
         "kconfig/index.py",
