@@ -41,6 +41,7 @@ class KernelFitStage(Stage):
         "kconfig/config.py",
         "kconfig/expression.py",
         "kconfig/findings.py",
+        "kconfig/fix.py",
         "kconfig/fixes.py",
         "kconfig/fragments.py",
         "kconfig/index.py",
