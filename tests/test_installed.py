@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-DATA_FOLDERS = ("schemas", "templates", "kernel-configs", "agent", "wrapper")
+DATA_FOLDERS = ("schemas", "templates", "kernel-configs", "agent", "wrapper", "loader")
 SOURCES = {".json", ".yaml", ".j2", ".c", ".h", ".proto"}
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .config import same_value
+from .config import count_on, same_value
 from .fragments import Library
 from .prebuilt_rules import PrebuiltRules
 from .requests import Request, Wishes
@@ -64,3 +64,29 @@ def wanted_modules(found: Iterable[FeatureFound], rules: PrebuiltRules) -> tuple
     symbols = {symbol for feature in found for symbol in feature.modules}
     first = sorted(symbols & rules.at_boot)
     return tuple(first), tuple(sorted(symbols - rules.at_boot))
+
+
+def fit_report(
+    wishes: Wishes, values: Mapping[str, str], found: Sequence[FeatureFound], *, arch: str, kernel: str, profile: str
+) -> dict[str, Any]:
+    """kernel-config.json, as a compiled kernel has it, and ``prebuilt``: what there is of each feature."""
+    return {
+        "version": 1,
+        "kernel": kernel,
+        "arch": arch,
+        "profile": profile,
+        "features": list(wishes.features),
+        "options_on": count_on(dict(values)),
+        "requests": [
+            {
+                "symbol": r.symbol,
+                "value": r.value,
+                "result": values.get(r.symbol, "n"),
+                "asked_by": list(r.asked_by),
+                "why": r.why,
+                **({"allowed_missing": r.allowed} if r.allowed else {}),
+            }
+            for r in wishes.requests
+        ],
+        "prebuilt": [feature.as_json() for feature in found],
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import InputError, Where
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
@@ -37,24 +37,13 @@ class KernelFitStage(Stage):
     name: ClassVar[str] = "kernel_config"
     title: ClassVar[str] = "kernel configuration"
     modules: ClassVar[tuple[str, ...]] = (
-        "kconfig/chain.py",
         "kconfig/config.py",
-        "kconfig/expression.py",
-        "kconfig/findings.py",
-        "kconfig/fix.py",
-        "kconfig/fixes.py",
         "kconfig/fragments.py",
-        "kconfig/index.py",
         "kconfig/prebuilt.py",
         "kconfig/prebuilt_rules.py",
-        "kconfig/renames.py",
         "kconfig/requests.py",
-        "kconfig/resolve.py",
-        "kconfig/scan.py",
         "kconfig/selection.py",
         "kconfig/soundness.py",
-        "kconfig/symbols.py",
-        "kconfig/unmet.py",
         "kconfig/versions.py",
         "stages/kernel_fit.py",
     )
@@ -88,10 +77,9 @@ class KernelFitStage(Stage):
         """Raises InputError with everything without which no guest of this set starts; says the rest."""
         from ..kconfig.config import read_config
         from ..kconfig.fragments import load_library
-        from ..kconfig.prebuilt import features_found, wanted_modules
+        from ..kconfig.prebuilt import features_found, fit_report, wanted_modules
         from ..kconfig.prebuilt_rules import PrebuiltRules
         from ..kconfig.requests import collect
-        from ..kconfig.resolve import report
 
         release = work.inputs.path("kernel", "release").read_text().strip()
         values = read_config(work.inputs.path("kernel", "config").read_text(errors="replace"))
@@ -104,10 +92,7 @@ class KernelFitStage(Stage):
             raise InputError.many(problems)
         found = list(features_found(wishes, values, library, rules))
         first, later = wanted_modules(found, rules)
-        document: dict[str, Any] = json.loads(
-            report(wishes, values, (), arch=self.arch, kernel=release, profile=self.profile)
-        )
-        document["prebuilt"] = [feature.as_json() for feature in found]
+        document = fit_report(wishes, values, found, arch=self.arch, kernel=release, profile=self.profile)
         (work.out / REPORT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         signed = self._enforced() or any(values.get(symbol) == "y" for symbol in _ENFORCING)
         wanted = {"boot": list(first), "on_demand": list(later), "signatures": signed}
