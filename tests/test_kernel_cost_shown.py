@@ -8,6 +8,7 @@ import struct
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import jsonschema
 import pytest
 from kata_toolkit.cli import app
 from kata_toolkit.cost.columns import COLUMNS, column
@@ -22,7 +23,7 @@ pytest_plugins = ("kernel_fixtures",)
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROWS = (
-    Row("small", added=False, cost=Figures(3, 1024, 2048, 900, 0.5, 0.4, 0.1)),
+    Row("small", added=False, cost=Figures(3, 1024, 2048, 900, 0.5, 0.4, 0.1, 12)),
     Row("big", added=False, along=("a", "b"), cost=Figures(300, 1 << 20, 3 << 20, 2 << 20, 40.25, 40.0, 5.5)),
     Row("saver", added=True, instead=("big",), cost=Figures(-2, -4096, -8192, -100, -3.0, -3.0, -1.0)),
     Row("rootless", added=False, cost=Figures(9, 4096, 4096, 4096), problem="does not boot: it panicked <no root>"),
@@ -34,7 +35,7 @@ COSTS = Costs(
     profile="default",
     kernel="6.12.9",
     arch="x86_64",
-    base=Figures(1257, 5284864, 13111296, 8028290, 131.25, 98.5, 21.75),
+    base=Figures(1257, 5284864, 13111296, 8028290, 131.25, 98.5, 21.75, 4690),
     root="nvdimm",
     rows=ROWS,
     sources={"Linux": "6.12.9, source abc", "gcc": "gcc (Debian) 12.2.0 *"},
@@ -86,7 +87,7 @@ def test_markdown_holds_the_whole_table() -> None:
         "+ broken",
         "rootless",
     ]
-    assert "| **the whole kernel** | **131.25** | **98.50** | **21.75** | **5,161** | " in text
+    assert "| **the whole kernel** | **131.25** | **98.50** | **21.75** | **4,690** | **5,161** | " in text
     assert "with a, b" in table[3]
     assert "not measured: make failed (2) \\| error: \\*x\\*" in text
     assert "it panicked \\<no root\\>" in text
@@ -94,8 +95,9 @@ def test_markdown_holds_the_whole_table() -> None:
     assert "- gcc: gcc (Debian) 12.2.0 \\*" in text
 
 
-def test_json_holds_all_of_it() -> None:
+def test_json_holds_all_of_it(root: Path) -> None:
     document = json.loads(json.dumps(COSTS.as_json()))
+    jsonschema.validate(document, json.loads((root / "schemas/kernel-cost.schema.json").read_text()))
     assert document["base"] == {
         "objects": 1257,
         "bzimage": 5284864,
@@ -104,6 +106,7 @@ def test_json_holds_all_of_it() -> None:
         "boot_minstr": 131.25,
         "kernel_minstr": 98.5,
         "overhead_mib": 21.75,
+        "exits": 4690,
         "root": "nvdimm",
     }
     assert [f["feature"] for f in document["features"]] == [row.feature for row in ROWS]
@@ -235,11 +238,17 @@ def test_the_verb_prints_a_table_and_leaves_a_report(small: Path, capfd: pytest.
 
 
 @pytest.mark.tool
-def test_the_verb_s_json_is_events_and_the_table_last(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_s_json_is_events_and_the_table_last(
+    small: Path, root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert app.run(["kernel", "cost", "small.yaml", "--no-boot", "--json", "--svg", "a.svg", "-o", "x"]) == 0
     out, err = capfd.readouterr()
     events = [json.loads(line) for line in out.splitlines()]
     assert err == ""
+    for name, documents in (("event", events), ("kernel-cost", events[-1:])):
+        schema = json.loads((root / f"schemas/{name}.schema.json").read_text())
+        for document in documents:
+            jsonschema.validate(document, schema)
     assert events[-1]["event"] == "result"
     assert events[-1]["features"][0]["feature"] == "net"
     assert {e["event"] for e in events} >= {"started", "progress", "finished", "note"}

@@ -20,7 +20,9 @@ def cost(
     every: bool = typer.Option(False, "--all", help="Measure the features that the profile lacks as well."),
     profile: str = typer.Option(None, "--profile", metavar="NAME", help="Another profile than the spec's."),
     boot: bool = typer.Option(True, help="Boot each kernel, to count instructions and memory."),
-    sort: str = typer.Option("boot", metavar="WHAT", help="boot, kernel, memory, bzimage, vmlinux, text or objects."),
+    sort: str = typer.Option(
+        "boot", metavar="WHAT", help="boot, kernel, memory, exits, bzimage, vmlinux, text or objects."
+    ),
     svg: Path = typer.Option(None, "--svg", metavar="FILE", help="Where the picture goes (default: OUT.report/)."),
     output: Path = typer.Option(None, "--output", "-o", help="OUT, beside which the report lies (default: out/NAME)."),
     offline: bool = typer.Option(False, "--offline", help="Never use the network; say what is missing."),

@@ -39,6 +39,7 @@ COLUMNS = (
     Column("boot", "boot_minstr", "boot (T)", "M instr.", digits=2),
     Column("kernel", "kernel_minstr", "kernel (K)", "M instr.", digits=2),
     Column("memory", "overhead_mib", "memory (O)", "MiB", digits=2),
+    Column("exits", "exits", "exits", ""),
     Column("bzimage", "bzimage", "bzImage", "KiB", scale=1024),
     Column("vmlinux", "vmlinux", "vmlinux", "KiB", scale=1024),
     Column("text", "text", ".text", "KiB", scale=1024),

@@ -16,7 +16,7 @@ class Figures:
 
     ``objects``: what vmlinux was linked from. ``bzimage``, ``vmlinux`` (packed), ``text``: bytes. ``boot_minstr`` (T)
     and ``kernel_minstr`` (K): millions of instructions; ``overhead_mib`` (O): MiB of a guest of 256 MiB; all three as
-    ``vm/measure.py`` defines them.
+    ``vm/measure.py`` defines them. ``exits``: accesses to ports and devices on the way, each an exit under KVM.
     """
 
     objects: int | None = None
@@ -26,6 +26,7 @@ class Figures:
     boot_minstr: float | None = None
     kernel_minstr: float | None = None
     overhead_mib: float | None = None
+    exits: int | None = None
 
     def __sub__(self, other: Figures) -> Figures:
         """The difference, figure by figure; None where one of the two is."""

@@ -95,6 +95,7 @@ class Lab:
             boot_minstr=told.get("boot_minstr"),
             kernel_minstr=told.get("kernel_minstr"),
             overhead_mib=told.get("guest_overhead_mib"),
+            exits=told["exits_port"] + told["exits_mmio"] if "exits_port" in told else None,
         )
 
     def sources(self, spec: Spec, root: str | None) -> dict[str, str]:

@@ -15,6 +15,7 @@ the feature has more than the one without. Figures of two features do not add up
 
 - **boot (T)**: instructions from reset to the agent's `main()`, firmware included; **kernel (K)**: the kernel's part.
 - **memory (O)**: memory of a guest of 256 MiB that is not available when the agent has answered its first request.
+- **exits**: accesses to ports and devices up to that answer, each of which leaves the guest under KVM.
 - **bzImage**, **vmlinux** (packed to what a VMM loads), **.text** (code): bytes. **objects**: what vmlinux is linked
   from. A bzImage is a compressed whole, aligned to the page: below 4 KiB it tells nothing.
 """

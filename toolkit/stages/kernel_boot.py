@@ -1,18 +1,27 @@
-"""Boots a kernel once under instruction counting, and keeps its figures."""
+"""Boots a kernel under instruction counting until its figures repeat, and keeps them."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..arch import arch_of
 from ..kata.config import GuestSettings
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 
+if TYPE_CHECKING:
+    from ..vm.built_set import Guest
+    from ..vm.measure import Figures
+
 FIGURES = "figures.json"
 ROOTS = ("nvdimm", "virtio-blk", "initrd")
 """How the root file system can come in, in the order of preference."""
+
+# A guest that waits for a busy host spends a timer's period or a tick more, never less: the least count is the guest's
+# own, and is taken when it came twice.
+_MOST_BOOTS = 8
+_SAME = 0.0003  # of the count
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class KernelBootStage(Stage):
                 "root": self.root,
             },
             inputs={
+                "kernel/config": inputs.digest("kernel", "config"),  # which tells what it cannot boot on
                 "kernel/vmlinux": inputs.digest("kernel", "vmlinux"),
                 f"{self._file}/{self._file}": inputs.digest(self._file, self._file),
             },
@@ -66,7 +76,6 @@ class KernelBootStage(Stage):
         """Raises InputError for a kernel that cannot use such a root, CheckError when the guest does not reach its
         agent, ToolError when QEMU does not start it."""
         from ..vm.built_set import Guest, GuestAgent
-        from ..vm.measure import measure
 
         root = work.inputs.path(self._file, self._file)
         guest = Guest(
@@ -81,6 +90,20 @@ class KernelBootStage(Stage):
             initrd=root if self._file == "initrd" else None,
             **{**asdict(self.settings), "rootfs_driver": self.root},
         )
-        work.progress(0, 0, "", f"counting instructions, root on {self.root}")
-        figures = measure(guest, container=False)
-        (work.out / FIGURES).write_text(json.dumps(figures.as_json(), indent=1) + "\n")
+        (work.out / FIGURES).write_text(json.dumps(self._repeated(guest, work).as_json(), indent=1) + "\n")
+
+    def _repeated(self, guest: Guest, work: Work) -> Figures:
+        """The figures of the boot with the fewest instructions, once another boot had as few."""
+        from ..vm.measure import measure
+
+        found: list[Figures] = []
+        for boots in range(_MOST_BOOTS):
+            work.progress(boots, 0, "boots", f"counting instructions, root on {self.root}")
+            found = sorted([*found, measure(guest, container=False)], key=_count)
+            if len(found) > 1 and _count(found[1]) <= _count(found[0]) * (1 + _SAME):
+                break
+        return found[0]
+
+
+def _count(figures: Figures) -> float:
+    return figures.boot_minstr or figures.kernel_minstr or 0.0
