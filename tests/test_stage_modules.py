@@ -14,6 +14,7 @@ from kata_toolkit.stages import (
     image,
     initrd,
     kernel,
+    kernel_boot,
     kernel_config,
     kernel_fit,
     kernel_modules,
@@ -49,6 +50,7 @@ NO_SAY_FOLDERS = ("pipeline/", "spec/")
 BY_TOOLS = (
     agent.AgentStage,
     kernel.KernelStage,
+    kernel_boot.KernelBootStage,  # QEMU counts
     kernel_resolved.KernelResolvedStage,
     kernel_source.KernelSourceStage,
     sources.SourcesStage,

@@ -42,6 +42,11 @@ class Sockets:
     debug_console: int | None = None
     vhost_vsock: int | None = None
 
+    @property
+    def ports(self) -> int:
+        """Ports of the virtio-serial device, the console's included."""
+        return 1 + sum(fd is not None for fd in (self.agent, self.debug_console))
+
     def all(self) -> tuple[int, ...]:
         """Those that are there, for ``pass_fds``."""
         given = (self.monitor, self.console, self.agent, self.debug_console, self.vhost_vsock)
@@ -164,7 +169,8 @@ def host_memory_mib() -> int:
 
 def _console(machine: Machine, sockets: Sockets) -> list[str]:
     words = [
-        "-device", f"{_virtio(machine, 'serial')},id=serial0",
+        # The runtime asks for two ports; QEMU's 31 would cost the guest 64 queues.
+        "-device", f"{_virtio(machine, 'serial')},id=serial0,max_ports={max(2, sockets.ports)}",
         "-device", f"virtconsole,chardev=charconsole0,id={CONSOLE_ID}",
         "-chardev", f"socket,id=charconsole0,fd={sockets.console}",
     ]  # fmt: skip
