@@ -71,6 +71,13 @@ class Hardening:
         """Whether nothing differs without a reason."""
         return self.count(DIFFERS) == 0
 
+    def summary(self) -> dict[str, Any]:
+        """The counts, and the symbols that differ without a reason: for a build's report."""
+        return {
+            **{verdict.replace(" ", "_"): self.count(verdict) for verdict in VERDICTS},
+            "symbols": [v.symbol for v in self.verdicts if v.verdict == DIFFERS],
+        }
+
     def as_json(self) -> dict[str, Any]:
         """The shape that schemas/kernel-hardening.schema.json describes."""
         return {

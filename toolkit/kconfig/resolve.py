@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .config import count_on, same_value
+from .hardening import compare
 from .requests import Wishes
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def check(wishes: Wishes, values: Mapping[str, str], source: Source, *, cache: P
 def report(
     wishes: Wishes, values: Mapping[str, str], findings: Sequence[Finding], *, arch: str, kernel: str, profile: str
 ) -> bytes:
-    """kernel-config.json: who asked for each symbol, why, and what it became."""
+    """kernel-config.json: who asked for each symbol, why, what it became, and how it compares with what is recommended
+    against attacks."""
     document = {
         "version": 1,
         "kernel": kernel,
@@ -83,5 +85,6 @@ def report(
             for r in wishes.requests
         ],
         "findings": [f.as_json() for f in findings],
+        "hardening": compare(values, kernel=kernel, arch=arch).summary(),
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()

@@ -39,6 +39,7 @@ class KernelConfigStage(Stage):
         "kconfig/fix.py",
         "kconfig/fixes.py",
         "kconfig/fragments.py",
+        "kconfig/hardening.py",
         "kconfig/index.py",
         "kconfig/renames.py",
         "kconfig/requests.py",
@@ -73,7 +74,12 @@ class KernelConfigStage(Stage):
                 )
             ],
             options={"profile": self.profile, "arch": self.arch, "symbols": asked["symbols"]},
-            files={"kernel-configs (the wording of a why)": asked["reasons"]},
+            files={
+                "kernel-configs (the wording of a why)": asked["reasons"],
+                "kernel-configs/hardening.yaml": inputs.file_digest(
+                    resources.resource("kernel-configs", "hardening.yaml")
+                ),
+            },
             inputs={"kernel_source/source.json": inputs.digest("kernel_source", "source.json")},
             tools={**toolchain.identities(inputs), **tools},
             modules=self.module_digests(),
