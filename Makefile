@@ -11,7 +11,8 @@ build: ready ## Build examples/quickstart.yaml into out/quickstart, boot it, pro
 test: ready ## Run the tests (real kernel, real images, real boots; the kernel is built once and kept in the store)
 	$(BIN)/pytest -m "not full"
 
-test-full: ready ## Run everything, what takes long included (second kernels, long fuzzing)
+test-full: ## Run everything, what takes long included (second kernels, other architectures, long fuzzing)
+	@.ci/bootstrap full
 	$(BIN)/pytest
 
 lint: ready ## ruff, mypy --strict, and the schemas themselves
