@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 TOOL = str(Path(sys.executable).with_name("kata-toolkit"))
 REFERENCE = "upstream"
 """The guest with the options of Kata's own kernel: the others are ratios to it."""
-GUESTS = (REFERENCE, "parity", "default", "minimal", "firecracker")
+GUESTS = (REFERENCE, "parity", "default", "default-virtio-mem", "minimal", "firecracker")
 COMPARED = (
     "kernel_minstr", "boot_minstr", "guest_overhead_mib", "guest_overhead_2048_mib", "vmlinux_bytes",
     "vmlinuz_bytes", "exits", "build_cpu_s",
