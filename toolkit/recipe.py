@@ -37,6 +37,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         RootfsStage(
             spec.rootfs,
             modular=isinstance(spec.kernel.source, PackagedKernel),
+            arch=spec.arch,
             facts=_facts(spec),
             foreign=_fetches_busybox(spec),
         ),

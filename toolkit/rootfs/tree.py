@@ -240,12 +240,15 @@ class Tree:
             raise InputError(f"{shown(path)} is a hard link to the folder {shown(target)}")
         self.add(path, node)
 
-    def remove(self, path: bytes) -> None:
-        """Take out what is at a path, and all below it."""
-        below = path + b"/"
-        for name in [p for p in self._nodes if p == path or p.startswith(below)]:
+    def remove(self, path: bytes, *, itself: bool = True) -> None:
+        """Take out what is at a path and all below it, or only what is below it. Nothing may be there."""
+        below = path + b"/" if path else b""
+        for name in [p for p in self._nodes if p.startswith(below) and p != path]:
             del self._nodes[name]
             self._used_folders.discard(name)
+        self._used_folders.discard(path)
+        if itself and path:
+            self._nodes.pop(path, None)
 
     def _make_parents(self, path: bytes) -> None:
         parent = path.rpartition(b"/")[0]

@@ -19,6 +19,7 @@ from .model import (
     FolderRootfs,
     GitKernel,
     KernelSource,
+    OciRootfs,
     PackagedKernel,
     PrebuiltKernel,
     Spec,
@@ -211,6 +212,9 @@ def _rootfs_files(read: Read) -> Iterator[Problem]:
         yield from _artifact(spec.rootfs.archive, tree, ("rootfs",))
     elif isinstance(spec.rootfs, FolderRootfs):
         yield from check_folder(spec.rootfs.path, tree.value_where(("rootfs", "path")))
+    elif isinstance(spec.rootfs, OciRootfs):
+        check = check_folder if spec.rootfs.path.is_dir() else check_file
+        yield from check(spec.rootfs.path, tree.value_where(("rootfs", "path")))
     steps = read.steps(("rootfs", "overlay"))
     for entry, step in zip(spec.rootfs.overlay, steps, strict=True):
         if entry.source:

@@ -201,7 +201,18 @@ class FolderRootfs:
     overlay: tuple[OverlayEntry, ...] = ()
 
 
-Rootfs = MinimalRootfs | TarballRootfs | FolderRootfs
+@dataclass(frozen=True, slots=True)
+class OciRootfs:
+    """The files of a container image on this machine: an image layout (a folder or a tar of one), or what ``docker
+    save`` writes. ``tag`` and the guest's architecture choose one where there are several."""
+
+    path: Path
+    tag: str | None = None
+    sha256: str | None = None
+    overlay: tuple[OverlayEntry, ...] = ()
+
+
+Rootfs = MinimalRootfs | TarballRootfs | FolderRootfs | OciRootfs
 
 
 @dataclass(frozen=True, slots=True)

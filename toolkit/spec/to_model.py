@@ -23,6 +23,7 @@ from .model import (
     KernelOption,
     KernelSource,
     MinimalRootfs,
+    OciRootfs,
     OverlayEntry,
     PackagedKernel,
     Patch,
@@ -110,6 +111,8 @@ def _rootfs(value: Document, base: Path, tree: Tree) -> Rootfs:
         return TarballRootfs(_artifact(value, base), overlay)
     if value["kind"] == "directory":
         return FolderRootfs(base / value["path"], overlay)
+    if value["kind"] == "oci":
+        return OciRootfs(base / value["path"], value.get("tag"), value.get("sha256"), overlay)
     return MinimalRootfs(value["busybox"], overlay)
 
 

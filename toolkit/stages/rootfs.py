@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import run
+from ..arch import arch_of
 from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.packages import install_hint
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
-from ..spec.model import FolderRootfs, MinimalRootfs, OverlayEntry, Rootfs, TarballRootfs
+from ..spec.model import FolderRootfs, MinimalRootfs, OciRootfs, OverlayEntry, Rootfs, TarballRootfs
 from .busybox import APPLETS, PROGRAM, VERSION
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ _VERSION = Command("@busybox@", "--help")
 
 @dataclass(frozen=True)
 class RootfsStage(Stage):
-    """``source`` says what the root file system is made from; ``modular``: the kernel's modules go into it, and the
-    program that loads them starts before the agent. ``facts``: what texts of the overlay may name.
+    """``source``: what the root file system is made from; ``arch``: for which guest; ``modular``: the kernel's modules
+    go into it, and the program that loads them starts before the agent; ``facts``: what texts of the overlay may name;
     ``foreign``: the guest is of another architecture than this machine, so its busybox comes from the busybox stage.
 
     Output: ``rootfs.tar``, and ``rootfs.json`` with the agent's path and digest and the components in it.
@@ -42,6 +43,7 @@ class RootfsStage(Stage):
 
     source: Rootfs
     modular: bool = False
+    arch: str = "x86_64"
     facts: Mapping[str, str] = field(default_factory=dict)
     foreign: bool = False
 
@@ -51,8 +53,10 @@ class RootfsStage(Stage):
         "elf.py",
         "rootfs/agent_file.py",
         "rootfs/folder.py",
+        "rootfs/layers.py",
         "rootfs/minimal.py",
         "rootfs/modular.py",
+        "rootfs/oci_image.py",
         "rootfs/overlay.py",
         "rootfs/tar.py",
         "rootfs/tar_header.py",
@@ -73,6 +77,8 @@ class RootfsStage(Stage):
         files = {}
         if isinstance(self.source, FolderRootfs):
             options: dict[str, Any] = {"kind": "directory", "content": self._folder_identity(inputs)}
+        elif isinstance(self.source, OciRootfs):
+            options = {"kind": "oci", **self._oci_identity(self.source, inputs)}
         elif isinstance(self.source, TarballRootfs):
             options = {"kind": "tarball", "sha256": self._archive(self.source, inputs)[1]}
         else:
@@ -134,6 +140,8 @@ class RootfsStage(Stage):
             from ..rootfs.folder import folder_tree
 
             return folder_tree(self.source.path), []
+        if isinstance(self.source, OciRootfs):
+            return self._image(self.source, work, open_files), []
         if isinstance(self.source, TarballRootfs):
             from ..archive import plain_tar
             from ..rootfs.tar import open_tar
@@ -160,6 +168,29 @@ class RootfsStage(Stage):
         add_busybox(tree, _read(path, digest), applet_paths(work.run(_LIST, busybox=path).output))
         told = work.run(_VERSION, busybox=path).output.partition("\n")[0]
         return tree, [{"name": "busybox", "version": told, "sha256": digest}]
+
+    def _image(self, source: OciRootfs, work: Work, open_files: contextlib.ExitStack) -> Tree:
+        from ..archive import plain_tar, unpack
+        from ..rootfs.oci_image import find_image, image_tree
+
+        folder = source.path
+        if not folder.is_dir():
+            folder = work.scratch / "image"
+            unpack(source.path, folder, source.path.name, lambda done: work.progress(done, 0, "files"))
+        image = find_image(folder, tag=source.tag, arch=arch_of(self.arch).debian)
+        if source.sha256 not in (None, image.digest):
+            raise InputError(f"the image in {source.path} has the digest {image.digest}, not {source.sha256}")
+        return open_files.enter_context(image_tree(image, work.scratch, plain_tar))
+
+    def _oci_identity(self, source: OciRootfs, inputs: Inputs) -> dict[str, Any]:
+        """What decides which image it is, and what is in it: blobs are named by their digests, and held to them."""
+        file = source.path / "index.json" if source.path.is_dir() else source.path
+        if not file.is_file():
+            raise InputError(
+                f"{source.path} is no OCI image layout: it has no index.json",
+                hint="of `docker save`, give the tar itself",
+            )
+        return {"index": inputs.file_digest(file), "tag": source.tag, "sha256": source.sha256, "arch": self.arch}
 
     @staticmethod
     def _archive(source: TarballRootfs, inputs: Inputs) -> tuple[Path, str]:
