@@ -17,6 +17,7 @@ from kata_toolkit.kconfig.fragments import load_library
 from kata_toolkit.kernel_session import named_source
 from kata_toolkit.spec.model import DebianKernel, TreeKernel
 from kernel_harness import Bench, fake_library
+from package_parts import boot_files, config, deb_of
 
 pytest_plugins = ("kernel_fixtures",)
 
@@ -169,6 +170,20 @@ def test_a_prebuilt_kernels_own_configuration(place: Path, capsys: pytest.Captur
         "version: 1\nname: p\nkernel:\n  source: {kind: prebuilt, vmlinux: {path: new}, config: {path: old.config}}\n"
     )
     assert run(["kernel", "diff", "p.yaml", "old.config", "--exit-code"]) == 0
+
+
+def test_a_packages_own_configuration(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deb_of(place / "k.deb", boot_files())
+    (place / "p.yaml").write_text(
+        "version: 1\nname: p\nkernel: {source: {kind: prebuilt, deb: {path: k.deb}}}\n"
+        "initrd: {enabled: true}\nruntime: {hypervisors: {qemu: {boot: initrd}}}\n"
+    )
+    (place / "its.config").write_bytes(config())
+    assert run(["kernel", "diff", "p.yaml", "its.config", "--exit-code"]) == 0, capsys.readouterr().err
+    assert run(["kernel", "hardening", "p.yaml"]) == 0
+    capsys.readouterr()
+    assert run(["kernel", "explain", "NET", "p.yaml"]) == 2
+    assert "kata-toolkit kernel diff p.yaml profile:default" in capsys.readouterr().err
 
 
 def test_the_features_of_a_kernel_that_cannot_have_a_symbol_do_not_claim_it(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from .pipeline.inputs import BuildInputs
 from .pipeline.stage import Inputs
 from .pipeline.store import Store, cache_folder
 from .recipe import stages_of
-from .spec.model import DebianKernel, FeatureChanges, KernelSource, PrebuiltKernel, Spec, TreeKernel
+from .spec.model import DebianKernel, FeatureChanges, KernelSource, PackagedKernel, PrebuiltKernel, Spec, TreeKernel
 from .spec.suggest import did_you_mean
 from .stages.kernel_config import KernelConfigStage
+from .stages.kernel_package import PackagedKernelStage
 from .stages.kernel_resolved import KernelResolvedStage
 from .stages.kernel_source import KernelOrigin, KernelSourceStage
 from .stages.sources import SourcesStage
@@ -159,16 +160,30 @@ class KernelSession:
     def _held(self, origin: KernelOrigin) -> HeldOrigin:
         return HeldOrigin(**{f.name: getattr(origin, f.name) for f in fields(origin)}, until=self._until)
 
+    def packaged_config(self, spec: Spec) -> Path:
+        """The configuration in a distribution's kernel package, which is fetched and taken apart once.
+
+        Raises InputError, ToolError.
+        """
+        sources = SourcesStage(spec.kernel.source)
+        kernel = next(stage for stage in stages_of(spec) if isinstance(stage, PackagedKernelStage))
+        stages = [*([sources] if sources.needed else []), kernel]
+        inputs = BuildInputs(self._store, offline=self._offline)
+        with (self._store.cache / "kernel.log").open("w") as log:
+            entries = Engine(spec.key, stages, self._store, inputs, self._emit, log, jobs=1).build([kernel.name])
+        inputs.save()
+        return entries[kernel.name].path("config")
+
     def resolve(self, spec: Spec) -> Resolved:
         """What conf makes of a spec's kernel.
 
         Raises InputError for a prebuilt kernel and for requests that contradict each other, ToolError.
         """
-        if isinstance(spec.kernel.source, PrebuiltKernel):
+        if isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
             raise InputError(
                 "its kernel is prebuilt: there is no source tree to ask",
                 where=Where(relative(spec.file)),
-                hint="compare its .config instead: kata-toolkit kernel diff FILE profile:default",
+                hint=f"compare its configuration: kata-toolkit kernel diff {relative(spec.file)} profile:default",
             )
         self.library.profile(spec.kernel.profile)
         config = next(stage for stage in stages_of(spec) if isinstance(stage, KernelConfigStage))

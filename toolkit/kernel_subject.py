@@ -19,7 +19,7 @@ from .kconfig.config import read_config
 from .kernel_session import KernelSession, Resolved, default_spec, named_source
 from .pipeline.files import read_json
 from .spec.load import load_spec
-from .spec.model import PrebuiltKernel, Spec
+from .spec.model import PackagedKernel, PrebuiltKernel, Spec
 from .spec.source import read_source
 from .spec.suggest import did_you_mean
 
@@ -63,6 +63,8 @@ def find_subject(text: str, session: KernelSession, *, arch: str | None = None) 
         spec = load_spec(path)
         if isinstance(spec.kernel.source, PrebuiltKernel):
             return _prebuilt(text, spec, spec.kernel.source)
+        if isinstance(spec.kernel.source, PackagedKernel):
+            return replace(_file(text, session.packaged_config(spec)), arch=spec.arch)
         return _resolved(text, replace(spec, arch=arch) if arch else spec, session)
     if not text or not path.exists():
         raise InputError(f'there is no file or folder "{text}"', hint=_nearest(text, session))
@@ -102,7 +104,7 @@ def _set(label: str, folder: Path) -> Subject:
     configs = [folder / f.path for f in built.files if Path(f.path).name.startswith("config-") and f.stage == "kernel"]
     if not configs:
         raise InputError(f"the set {label} holds no kernel configuration", hint="build it whole, without --only")
-    said = read_json(folder / _REPORT, {})  # who asked for what; a set with a prebuilt kernel has none
+    said = read_json(folder / _REPORT, {})  # none of a kernel without a known configuration
     features = [str(name) for name in said.get("features", ())]
     profile = said.get("profile") if isinstance(said.get("profile"), str) else None
     return replace(_file(label, configs[0]), arch=built.arch, profile=profile, features=tuple(features))
