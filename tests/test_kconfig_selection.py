@@ -86,8 +86,8 @@ BAD = {
     "exclusive": (
         changes(add="share lean"),
         (
-            'FOLDER/features/lean.yaml:5:13: the features "lean" and "share" exclude each other: '
-            '"lean" is asked for at my.yaml:2:5, "share" at my.yaml:1:5 (drop one of the two (kernel.features.drop))'
+            'my.yaml:2:5: the features "lean" and "share" exclude each other (FOLDER/features/lean.yaml:5:13): '
+            '"lean" is asked for at my.yaml:2:5, "share" at my.yaml:1:5 (drop lean or share (kernel.features.drop))'
         ),
     ),
 }

@@ -125,7 +125,7 @@ BAD = {
     "empty profile": ("profile:", 'there is no kernel profile ""', "there are: bare, default"),
     "no source": ("profile:default@", '"" is no kernel source', "@linux-source-6.1"),
     "odd source": ("profile:default@6.12-rc1", '"6.12-rc1" is no kernel source', "@linux-source-6.1"),
-    "no tree": ("profile:default@./nowhere", "is not a kernel source tree", ""),
+    "no tree": ("profile:default@./nowhere", "there is no folder", ""),
     "folder that is no set": ("empty", "empty is not a built set: it has no manifest.json", "build one"),
     "source tree": ("linux", "linux is a kernel's source tree", "profile:default@./linux"),
     "set without a kernel": ("set", "", ""),

@@ -274,10 +274,10 @@ BAD = {
     "nothing like it": (["QQQQ"], "Linux 6.12.9 has no option QQQQ for x86_64", None),
     "no symbol": (["CONFIG_"], "Linux 6.12.9 has no option CONFIG_ for x86_64", None),
     "misspelt profile": (["NET", "--profile", "defalt"], 'there is no kernel profile "defalt"', '"default"'),
-    "unknown profile": (["NET", "--profile", "zzz"], 'there is no kernel profile "zzz"', None),
+    "unknown profile": (["NET", "--profile", "zzz"], 'there is no kernel profile "zzz"', "there are: "),
     "architecture": (["NET", "--arch", "amd64"], 'there is no architecture "amd64"', 'did you mean "x86_64"?'),
     "source": (["NET", "--source", "6.x"], '"6.x" is no kernel source', "@linux-source-6.1"),
-    "no tree": (["NET", "--source", "./nowhere"], "is not a kernel source tree", None),
+    "no tree": (["NET", "--source", "./nowhere"], "there is no folder", None),
 }
 
 

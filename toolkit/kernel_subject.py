@@ -21,7 +21,6 @@ from .pipeline.files import read_json
 from .spec.load import load_spec
 from .spec.model import PackagedKernel, PrebuiltKernel, Spec
 from .spec.source import read_source
-from .spec.suggest import did_you_mean
 
 PROFILE = "profile:"
 _MAX_BYTES = 4 << 20  # a distribution's .config has 300 KB
@@ -79,9 +78,7 @@ def _nearest(text: str, session: KernelSession) -> str:
 
 def _profile(text: str, session: KernelSession, arch: str | None) -> Spec:
     name, at, source = text.partition("@")
-    if name not in session.library.profiles:
-        hint = did_you_mean(name, session.library.profiles) or f"there are: {', '.join(session.library.profiles)}"
-        raise InputError(f'there is no kernel profile "{name}"', hint=hint)
+    session.library.profile(name)
     return default_spec(profile=name, source=named_source(source) if at else None, arch=arch)
 
 

@@ -161,7 +161,9 @@ def from_folder(path: Path, cache: Path) -> KernelTree:
 
 
 def version_of(tree: Path) -> str:
-    """The version that a tree's Makefile states, e.g. "6.12.117". Raises InputError when it states none."""
+    """The version that a tree's Makefile states, e.g. "6.12.117". Raises InputError when there is none."""
+    if not tree.exists():
+        raise InputError(f"there is no folder {tree}")
     try:
         text = (tree / "Makefile").read_text(errors="replace")
     except OSError as error:

@@ -28,6 +28,7 @@ def _silent(event: Event) -> None:
 _WORKING = {
     "sources": "fetching the kernel's source",
     "kernel_source": "unpacking the kernel's source",
+    "kernel": "taking the kernel's package apart",
     "kernel_resolved": "asking the kernel's conf",
 }
 

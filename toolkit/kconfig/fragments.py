@@ -80,9 +80,8 @@ class Library:
     def profile(self, name: str, where: Where | None = None) -> Profile:
         """The profile of that name. Raises InputError at ``where`` (the spec) when there is none."""
         if name not in self.profiles:
-            raise InputError(
-                f'there is no kernel profile "{name}"', where=where, hint=did_you_mean(name, self.profiles)
-            )
+            hint = did_you_mean(name, self.profiles) or f"there are: {', '.join(self.profiles)}"
+            raise InputError(f'there is no kernel profile "{name}"', where=where, hint=hint)
         return self.profiles[name]
 
     def closure(self, names: Iterable[str], arch: str, kernel: tuple[int, ...] | None = None) -> tuple[Feature, ...]:

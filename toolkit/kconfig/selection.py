@@ -38,7 +38,7 @@ def select(
     names.update({name: place for name, place in changes.add.items() if name not in names})
     features = library.closure(names, arch, kernel)
     asked = _asked(names, features)
-    problems = [*_still_needed(features, changes), *_exclusive(features, asked)]
+    problems = [*_still_needed(features, changes), *_exclusive(features, asked, changes)]
     if problems:
         raise InputError.many(problems)
     return features
@@ -47,7 +47,7 @@ def select(
 def _unknown(library: Library, changes: FeatureChanges) -> Iterator[Problem]:
     for name, where in (*changes.add.items(), *changes.drop.items()):
         if name not in library.features:
-            hint = did_you_mean(name, library.features) or "`kernel features` lists them"
+            hint = did_you_mean(name, library.features) or "docs/kernel-profiles.md lists them"
             yield Problem(f'there is no kernel feature "{name}"', where, hint)
 
 
@@ -89,16 +89,21 @@ def _still_needed(features: Iterable[Feature], changes: FeatureChanges) -> Itera
                 )
 
 
-def _exclusive(features: Iterable[Feature], asked: Mapping[str, Where]) -> Iterator[Problem]:
+def _exclusive(features: Iterable[Feature], asked: Mapping[str, Where], changes: FeatureChanges) -> Iterator[Problem]:
+    """Told where the spec adds one of the two, since there it can be helped; else where the features say so."""
     for feature in features:
         for other, place in feature.conflicts.items():
-            if other in asked:
-                yield Problem(
-                    f'the features "{feature.name}" and "{other}" exclude each other: "{feature.name}" is asked for at '
-                    f'{asked[feature.name]}, "{other}" at {asked[other]}',
-                    place,
-                    "drop one of the two (kernel.features.drop)",
-                )
+            if other not in asked:
+                continue
+            pair = (feature.name, other)
+            added = [name for name in pair if name in changes.add]
+            droppable = [name for name in pair if name not in added] or list(pair)
+            yield Problem(
+                f'the features "{feature.name}" and "{other}" exclude each other ({place}): "{feature.name}" is asked '
+                f'for at {asked[feature.name]}, "{other}" at {asked[other]}',
+                changes.add[added[0]] if added else place,
+                f"drop {' or '.join(droppable)} (kernel.features.drop)",
+            )
 
 
 def _asked(names: Mapping[str, Where], features: Iterable[Feature]) -> dict[str, Where]:
