@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..arch import arches
 from ..resources import resource
 from ..spec.yamltree import load_yaml
 from .fragments import Feature, Library, load_library
 
-_ARCHES = ("x86_64", "arm64", "s390x", "ppc64le", "riscv64")
 _UPSTREAM = "upstream"
 _HEAD = """# Kernel profiles
 
@@ -39,8 +39,9 @@ def render(library: Library, costs: Mapping[str, str], left_out: Sequence[tuple[
         _table(("feature", "saves", "who loses it", "switches it on"), _missing(library, costs)),
         "## What `parity` leaves out of upstream's own kernel\n",
         _table(("options", "why"), ((", ".join(f"`{s}`" for s in symbols), why) for symbols, why in left_out)),
-        "## Features of no profile\n",
-        _table(("feature", "what a guest can do with it"), _unused(library)),
+        "## All features\n",
+        "What each brings along is in `kernel-configs/features/`, with the reasons.\n",
+        _table(("feature", "what it is", "profiles that have it"), _features(library)),
     ]
     return "\n".join(parts)
 
@@ -75,7 +76,7 @@ def _profiles(library: Library) -> Iterator[tuple[str, str, str]]:
 def _all(library: Library, profile: str) -> dict[str, Feature]:
     """A profile's features on any architecture, with what they need."""
     features = library.profiles[profile].features
-    return {f.name: f for arch in _ARCHES for f in library.closure(features, arch)}
+    return {f.name: f for arch in arches() for f in library.closure(features, arch)}
 
 
 def missing(library: Library) -> list[Feature]:
@@ -87,7 +88,7 @@ def missing(library: Library) -> list[Feature]:
 def excluded(library: Library, feature: Feature) -> list[str]:
     """The features of default that must be dropped when this one is added: they exclude each other, or its needs."""
     default = _all(library, "default")
-    added = [f for arch in _ARCHES for f in library.closure([feature.name], arch)]
+    added = [f for arch in arches() for f in library.closure([feature.name], arch)]
     found = {name for one in added for name in one.conflicts if name in default}
     found |= {name for name, other in default.items() if any(one.name in other.conflicts for one in added)}
     return sorted(found)
@@ -101,11 +102,12 @@ def _missing(library: Library, costs: Mapping[str, str]) -> Iterator[tuple[str, 
         yield f"{feature.name}: {feature.title}", costs.get(feature.name, "—"), feature.who or "", line
 
 
-def _unused(library: Library) -> Iterator[tuple[str, str]]:
-    used = {name for profile in library.profiles if profile != _UPSTREAM for name in _all(library, profile)}
+def _features(library: Library) -> Iterator[tuple[str, str, str]]:
+    """Every feature with its profiles; the feature `upstream` is that profile itself, and nobody's to add."""
+    has = {profile: _all(library, profile) for profile in library.profiles if profile != _UPSTREAM}
     for name, feature in sorted(library.features.items()):
-        if name not in used and name != _UPSTREAM:
-            yield f"`{name}`", feature.title
+        if name != _UPSTREAM:
+            yield f"`{name}`", feature.title, ", ".join(p for p, features in has.items() if name in features) or "none"
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]] | Iterator[tuple[str, ...]]) -> str:
