@@ -56,6 +56,17 @@ def test_wrong_arguments_are_the_users_mistake(capsys: pytest.CaptureFixture[str
     assert app.run(["--help"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [("validate", "The specs to check"), ("schema", "Which one"), ("kernel explain", "A kernel option"), ("boot", "A built set")],
+)
+def test_help_tells_what_an_argument_is(verb: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not every pair of typer and click that installs together does."""
+    assert app.run([*verb.split(), "--help"]) == 0
+    arguments = capsys.readouterr().out.partition(" Arguments ")[2].partition(" Options ")[0]
+    assert words in arguments, arguments
+
+
 def test_problems_carry_their_place() -> None:
     error = InputError.many([Problem("a", Where("f", 3, 4), "do b"), Problem("c")])
     assert isinstance(error, KataToolkitError)
