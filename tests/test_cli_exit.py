@@ -58,7 +58,12 @@ def test_wrong_arguments_are_the_users_mistake(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("verb", "words"),
-    [("validate", "The specs to check"), ("schema", "Which one"), ("kernel explain", "A kernel option"), ("boot", "A built set")],
+    [
+        ("validate", "The specs to check"),
+        ("schema", "Which one"),
+        ("kernel explain", "A kernel option"),
+        ("boot", "A built set"),
+    ],
 )
 def test_help_tells_what_an_argument_is(verb: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Not every pair of typer and click that installs together does."""
