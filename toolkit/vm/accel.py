@@ -14,7 +14,6 @@ from ..errors import ToolError
 from .console import Console
 from .vmm import KVM_ERROR, Signs
 
-CHOICES = ("auto", "kvm", "tcg")
 PROBE_SECONDS = 5.0
 SILENCE_SECONDS = 10.0  # under KVM a kernel reaches its console in well under a second
 

@@ -14,7 +14,6 @@ from ..errors import InputError, relative
 from .built_set import Guest
 from .machines import KINDS, Kind
 
-ROOTFS_DRIVERS = ("nvdimm", "virtio-blk")
 AGENT_PORT = "kata.agent"  # virtio-serial port names; the agent finds them under /sys/class/virtio-ports
 CONSOLE_PORT = "kata.console"
 SHARE_TAG = "kataShared"
