@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .config import count_on, same_value
+from .config import same_value
 from .fragments import Library
 from .prebuilt_rules import PrebuiltRules
 from .requests import Request, Wishes
@@ -71,22 +71,6 @@ def fit_report(
 ) -> dict[str, Any]:
     """kernel-config.json, as a compiled kernel has it, and ``prebuilt``: what there is of each feature."""
     return {
-        "version": 1,
-        "kernel": kernel,
-        "arch": arch,
-        "profile": profile,
-        "features": list(wishes.features),
-        "options_on": count_on(dict(values)),
-        "requests": [
-            {
-                "symbol": r.symbol,
-                "value": r.value,
-                "result": values.get(r.symbol, "n"),
-                "asked_by": list(r.asked_by),
-                "why": r.why,
-                **({"allowed_missing": r.allowed} if r.allowed else {}),
-            }
-            for r in wishes.requests
-        ],
+        **wishes.report(values, arch=arch, kernel=kernel, profile=profile),
         "prebuilt": [feature.as_json() for feature in found],
     }

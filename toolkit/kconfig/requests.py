@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InputError, Problem, Where
 from ..spec.model import FeatureChanges, KernelOption
-from .config import config_line
+from .config import config_line, count_on
 from .fragments import AllowedMissing, Library, Setting
 from .selection import NO_CHANGES, select
 from .versions import version_tuple
@@ -45,6 +46,29 @@ class Wishes:
     def allconfig(self) -> str:
         """The text for KCONFIG_ALLCONFIG: one line a symbol, sorted."""
         return "".join(config_line(r.symbol, r.value) for r in self.requests)
+
+    def report(self, values: Mapping[str, str], *, arch: str, kernel: str, profile: str) -> dict[str, Any]:
+        """The part of kernel-config.json that every kernel has: who asked for each symbol, why, and what it became."""
+        return {
+            "version": 1,
+            "kernel": kernel,
+            "arch": arch,
+            "profile": profile,
+            "features": list(self.features),
+            "options_on": count_on(dict(values)),
+            "requests": [
+                {
+                    "symbol": r.symbol,
+                    "value": r.value,
+                    "result": values.get(r.symbol, "n"),
+                    "asked_by": list(r.asked_by),
+                    "why": r.why,
+                    **({"overrules": list(r.overridden)} if r.overridden else {}),
+                    **({"allowed_missing": r.allowed} if r.allowed else {}),
+                }
+                for r in self.requests
+            ],
+        }
 
 
 def collect(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .config import count_on, same_value
+from .config import same_value
 from .hardening import compare
 from .requests import Wishes
 
@@ -66,24 +66,7 @@ def report(
     """kernel-config.json: who asked for each symbol, why, what it became, and how it compares with what is recommended
     against attacks."""
     document = {
-        "version": 1,
-        "kernel": kernel,
-        "arch": arch,
-        "profile": profile,
-        "features": list(wishes.features),
-        "options_on": count_on(dict(values)),
-        "requests": [
-            {
-                "symbol": r.symbol,
-                "value": r.value,
-                "result": values.get(r.symbol, "n"),
-                "asked_by": list(r.asked_by),
-                "why": r.why,
-                **({"overrules": list(r.overridden)} if r.overridden else {}),
-                **({"allowed_missing": r.allowed} if r.allowed else {}),
-            }
-            for r in wishes.requests
-        ],
+        **wishes.report(values, arch=arch, kernel=kernel, profile=profile),
         "findings": [f.as_json() for f in findings],
         "hardening": compare(values, kernel=kernel, arch=arch).summary(),
     }
