@@ -172,11 +172,16 @@ def test_a_picture_of_nothing_is_still_one() -> None:
     assert not bars(picture(empty, column("boot")))
 
 
-def elf(path: Path, vaddr: int, content: bytes, memsz: int = 0) -> Path:
-    """An ELF file with one segment."""
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, vaddr, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 120, vaddr, vaddr, len(content), memsz or len(content), 1)
-    path.write_bytes(header + segment + content)
+def elf(path: Path, *parts: tuple[int, bytes]) -> Path:
+    """An ELF file with a segment for each address and content."""
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, BASE, 64, 0, 0, 64, 56, len(parts), 0, 0, 0
+    )
+    offset = len(header) + 56 * len(parts)
+    for vaddr, content in parts:
+        header += struct.pack("<IIQQQQQQ", 1, 5, offset, vaddr, vaddr, len(content), len(content), 1)
+        offset += len(content)
+    path.write_bytes(header + b"".join(content for _, content in parts))
     return path
 
 
@@ -188,22 +193,29 @@ BASE = 0xFFFFFFFF81000000
     [
         (b"\x90" * 100, 100, 100),
         (b"a" * 100 + b"\xcc" * 8192 + b"b" * 50, 8342, 150),
-        (b"a" * 100 + b"\xcc" * 4000 + b"b" * 50, 4150, 4150),
+        (b"a" * 100 + b"\xcc" * 255 + b"b" * 50, 405, 405),
         (b"a" * 100 + b"\0" * 5000 + b"data", 5100, 100),
     ],
 )
 def test_text_is_code_without_its_padding(tmp_path: Path, content: bytes, end: int, size: int) -> None:
     symbols = tmp_path / "System.map"
     symbols.write_text(f"{BASE:x} T _text\n{BASE:x} T _stext\n{BASE + 8:x} T my_etext\n{BASE + end:x} T _etext\n")
-    assert text_bytes(symbols, elf(tmp_path / "vmlinux", BASE, content)) == size
+    assert text_bytes(symbols, elf(tmp_path / "vmlinux", (BASE, content))) == size
     image = tmp_path / "Image"
     image.write_bytes(content)
     assert text_bytes(symbols, image) == size
 
 
+def test_text_is_found_where_packing_left_the_padding_out(tmp_path: Path) -> None:
+    symbols = tmp_path / "System.map"
+    symbols.write_text(f"{BASE:x} T _stext\n{BASE + 0x20000:x} T _etext\n")
+    parts = ((BASE, b"a" * 300), (BASE + 0x10000, b"b" * 70), (BASE + 0x20000, b"data"), (0, b"percpu"))
+    assert text_bytes(symbols, elf(tmp_path / "vmlinux", *parts)) == 370
+
+
 def test_text_of_a_kernel_that_does_not_tell_is_not_known(tmp_path: Path) -> None:
     symbols = tmp_path / "System.map"
-    kernel = elf(tmp_path / "vmlinux", BASE, b"code")
+    kernel = elf(tmp_path / "vmlinux", (BASE, b"code"))
     symbols.write_text("0000 T something\n")
     assert text_bytes(symbols, kernel) is None
     symbols.write_text(f"{BASE - 4096:x} T _stext\n{BASE:x} T _etext\n")

@@ -64,16 +64,19 @@ def text_bytes(system_map: Path, kernel: Path) -> int | None:
 
 
 _BOUNDS = re.compile(r"^([0-9a-f]+) \S (_text|_stext|_etext)$", re.MULTILINE)
-# Linker scripts fill with int3 (x86), nop or zero; code never repeats one byte for a page.
-_PADDING = re.compile(rb"\xcc{4096,}|\x90{4096,}|\x00{4096,}")
+# Linker scripts fill with int3 (x86), nop or zero; code never repeats one of them this often.
+_PADDING = re.compile(rb"\xcc{256,}|\x90{256,}|\x00{256,}")
+_PT_LOAD = 1  # elf(5)
 
 
 def _loaded(data: bytes, start: int, end: int, image_start: int) -> bytes:
-    """The bytes at an address range; none when the file lacks part of it."""
+    """The bytes at an address range, as far as the file has them: packing leaves long padding out."""
     if not data.startswith(b"\x7fELF"):
         return data[start - image_start : end - image_start]
+    found = bytearray()
     for segment in segments_of(data):
-        if segment.vaddr <= start and end <= segment.vaddr + segment.memsz:
+        first, last = max(start, segment.vaddr), min(end, segment.vaddr + segment.filesz)
+        if segment.type == _PT_LOAD and first < last:
             offset = segment.offset - segment.vaddr
-            return data[start + offset : min(end, segment.vaddr + segment.filesz) + offset]
-    return b""
+            found += data[first + offset : last + offset]
+    return bytes(found)

@@ -12,7 +12,7 @@ from ..kconfig.requests import SPEC
 from ..kconfig.versions import version_tuple
 from ..pipeline.store import Store
 from ..run import Log
-from ..spec.model import PrebuiltKernel, Spec
+from ..spec.model import PackagedKernel, PrebuiltKernel, Spec
 from ..stages.kernel_boot import ROOTS
 from .costs import Costs, Row
 from .figures import Figures
@@ -41,8 +41,12 @@ def measure_costs(
     store, so an interrupted run goes on where it was. Raises InputError for names that are no features and for a
     kernel that is not compiled, and what the base kernel fails with.
     """
-    if isinstance(spec.kernel.source, PrebuiltKernel):
-        raise InputError("a prebuilt kernel cannot be measured: it is not compiled here")
+    if isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
+        raise InputError(
+            "a prebuilt kernel cannot be measured: it is not compiled here",
+            where=spec.kernel.source.where,
+            hint="measure a kernel from sources; without a spec, Debian's is taken",
+        )
     store.sweep()
     lab = Lab(store, emit, log, jobs, offline)
     version = lab.version(spec)
