@@ -267,7 +267,7 @@ def spec_with(boot: str = "image", **settings: Any) -> Spec:
         ("image", {"enable_debug": True}, {"debug": True}),
         ("image", {"agent.cdh_api_timeout": 0, "agent.enable_debug": True}, {"agent_params": ("agent.log=debug",)}),
         ("initrd", {}, {"rootfs_driver": "initrd"}),
-        ("image", {}, {"machine_type": "q35", "machine_accelerators": "sata=off", "firmware": ""}),
+        ("image", {}, {"machine_type": "q35", "machine_accelerators": "sata=off,smbus=off", "firmware": ""}),
         ("image", {"machine_accelerators": "hpet=off"}, {"machine_accelerators": "hpet=off"}),
         ("image", {"firmware": "/bios.bin"}, {"firmware": "/bios.bin"}),
         (
