@@ -87,10 +87,20 @@ BAD = {
         changes(add="share lean"),
         (
             'my.yaml:2:5: the features "lean" and "share" exclude each other (FOLDER/features/lean.yaml:5:13): '
-            '"lean" is asked for at my.yaml:2:5, "share" at my.yaml:1:5 (drop lean or share (kernel.features.drop))'
+            '"lean" is asked for at my.yaml:2:5, "share" at my.yaml:1:5 (do not add both of lean and share)'
         ),
     ),
 }
+
+
+def test_what_brings_an_excluded_feature_is_named_at_its_line(tmp_path: Path) -> None:
+    """The profile minimal is lean; hardening needs protection, which lean excludes."""
+    with pytest.raises(InputError) as caught:
+        select(load_library(), "minimal", changes(add="hardening"), arch="x86_64", kernel=(6, 12))
+    (problem,) = caught.value.problems
+    assert str(problem.where) == "my.yaml:1:5"
+    assert problem.message.startswith('the features "lean" and "protection" exclude each other')
+    assert problem.hint == "drop lean (kernel.features.drop), or do not add hardening"
 
 
 @pytest.mark.parametrize("name", BAD)

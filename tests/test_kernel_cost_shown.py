@@ -286,7 +286,8 @@ def test_the_verb_s_markdown_is_all_of_stdout(small: Path, capfd: pytest.Capture
         (["small.yaml", "--profile", "defualt"], 'there is no kernel profile "defualt"'),
         (["small.yaml", "--sort", "weight"], 'no column "weight"'),
         (["small.yaml", "--json", "--markdown"], "both want stdout"),
-        (["prebuilt.yaml"], "a prebuilt kernel cannot be measured"),
+        (["prebuilt.yaml"], "prebuilt.yaml:4:11: error: a prebuilt kernel cannot be measured"),
+        (["packaged.yaml"], "packaged.yaml:4:11: error: a prebuilt kernel cannot be measured"),
     ],
 )
 def test_a_mistake_is_the_user_s_and_leaves_nothing_behind(
@@ -294,6 +295,8 @@ def test_a_mistake_is_the_user_s_and_leaves_nothing_behind(
 ) -> None:
     prebuilt = "version: 1\nname: pre\nkernel:\n  source: {kind: prebuilt, vmlinux: {path: small.yaml}}\n"
     (small.parent / "prebuilt.yaml").write_text(prebuilt)
+    packaged = prebuilt.replace("vmlinux: {path: small.yaml}", "package: linux-image-cloud-amd64")
+    (small.parent / "packaged.yaml").write_text(packaged)
     assert app.run(["kernel", "cost", *arguments]) == 2
     out, err = capfd.readouterr()
     assert said in out + err

@@ -90,20 +90,39 @@ def _still_needed(features: Iterable[Feature], changes: FeatureChanges) -> Itera
 
 
 def _exclusive(features: Iterable[Feature], asked: Mapping[str, Where], changes: FeatureChanges) -> Iterator[Problem]:
-    """Told where the spec adds one of the two, since there it can be helped; else where the features say so."""
+    """Told where the spec adds one of the two, or what needs it, since there it can be helped; else where the features
+    say so."""
+    features = tuple(features)
     for feature in features:
         for other, place in feature.conflicts.items():
             if other not in asked:
                 continue
             pair = (feature.name, other)
-            added = [name for name in pair if name in changes.add]
-            droppable = [name for name in pair if name not in added] or list(pair)
+            bringing = {name: _bringing(name, features, changes) for name in pair}
+            added = [adding for name in pair for adding in bringing[name]]
+            droppable = [name for name in pair if not bringing[name]]
             yield Problem(
                 f'the features "{feature.name}" and "{other}" exclude each other ({place}): "{feature.name}" is asked '
                 f'for at {asked[feature.name]}, "{other}" at {asked[other]}',
                 changes.add[added[0]] if added else place,
-                f"drop {' or '.join(droppable)} (kernel.features.drop)",
+                _one_of_two(droppable, list(dict.fromkeys(added))),
             )
+
+
+def _one_of_two(droppable: list[str], added: list[str]) -> str:
+    if not droppable:
+        return f"do not add both of {' and '.join(added)}" if len(added) > 1 else f"do not add {added[0]}"
+    without = f", or do not add {' and '.join(added)}" if added else ""
+    return f"drop {' or '.join(droppable)} (kernel.features.drop){without}"
+
+
+def _bringing(name: str, features: Iterable[Feature], changes: FeatureChanges) -> list[str]:
+    """What the spec adds that is this feature, or needs it, directly or not."""
+    found = {name}
+    for feature in reversed(tuple(features)):  # what is needed comes first
+        if found & feature.needs.keys():
+            found.add(feature.name)
+    return [added for added in changes.add if added in found]
 
 
 def _asked(names: Mapping[str, Where], features: Iterable[Feature]) -> dict[str, Where]:
