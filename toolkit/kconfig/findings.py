@@ -225,6 +225,8 @@ class Forced(Finding):
     @property
     def advice(self) -> str | None:
         """See Finding."""
+        if len(self.by) > 1:
+            return "it is on as long as one of them is: leave it on, or find out with kernel explain who wants them"
         return "switch that off, or leave this one on" if self.by else None
 
 

@@ -14,7 +14,8 @@ class Fix:
 
     ``replaces``: the request itself goes. ``overrides``: requests that go as well, since they say the opposite.
     ``together``: it was tried together with the fixes of other findings. ``question``: it is a guess at what was
-    meant; the last setting is that guess.
+    meant; the last setting is that guess. ``meets``: other requests that it was seen to meet as well; ``of``: the
+    symbol whose fix it is, where it was found for another one.
     """
 
     settings: tuple[tuple[str, str], ...]
@@ -22,11 +23,16 @@ class Fix:
     overrides: tuple[Request, ...] = ()
     together: bool = False
     question: bool = False
+    meets: tuple[str, ...] = ()
+    of: str | None = None
 
     def __str__(self) -> str:
         shown = [f"{name}={value}" for name, value in self.settings]
         what = " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
-        tried = f"(tried{' with the other suggestions' * self.together}: it works)"
+        if self.of:
+            return f"what is suggested for {self.of} meets this as well (tried: it works)"
+        more = f", and meets {', '.join(self.meets)} as well" if self.meets else ""
+        tried = f"(tried{' with the other suggestions' * self.together}: it works{more})"
         question = f"did you mean {self.settings[-1][0]}? " if self.question else ""
         if question and len(shown) == 1:
             return question + tried
@@ -42,6 +48,8 @@ class Fix:
             "replaces": self.replaces,
             "overrides": [r.symbol for r in self.overrides],
             "together": self.together,
+            "meets": list(self.meets),
+            "of": self.of,
         }
 
 

@@ -45,13 +45,13 @@ class _Draft:
     def __post_init__(self) -> None:
         self.goal = self.finding.request.symbol
 
-    def fix(self, requests: Mapping[str, Request], together: bool) -> Fix:
-        """As it is told."""
+    def fix(self, requests: Mapping[str, Request], together: bool, meets: Iterable[str] = ()) -> Fix:
+        """As it is told; ``meets``: what else it was seen to meet."""
         others = {name: request for name, request in requests.items() if name != self.goal}
         new = [(n, v) for n, v in self.settings.items() if n not in others or not same_value(v, others[n].value)]
         settings = tuple(new or list(self.settings.items())[-1:])
         against = tuple(others[name] for name, _ in new if name in others)
-        return Fix(settings, self.replaces, against, together, self.question)
+        return Fix(settings, self.replaces, against, together, self.question, tuple(meets))
 
 
 def with_fixes(inquiry: Inquiry, findings: Sequence[Finding], conf: Conf) -> list[Finding]:
@@ -60,18 +60,28 @@ def with_fixes(inquiry: Inquiry, findings: Sequence[Finding], conf: Conf) -> lis
     works: dict[int, Fix] = {}
     requests = {r.symbol: r for r in inquiry.requests}
     trial = _Trial(inquiry, conf)
-    if len(drafts) > 1 and _agree(drafts):
-        for draft in trial.run([replace(d, settings=dict(d.settings)) for d in drafts], _ROUNDS):
-            works[id(draft.finding)] = draft.fix(requests, True)
-    for draft in [d for d in drafts if id(d.finding) not in works][:_ALONE]:
+    for some in (drafts, [d for d in drafts if d.replaces]):
+        group = [d for d in some if id(d.finding) not in works]
+        if len(group) > 1 and _agree(group):
+            for draft in trial.run([replace(d, settings=dict(d.settings)) for d in group], _ROUNDS):
+                works[id(draft.finding)] = draft.fix(requests, True)
+    alone = 0
+    for draft in drafts:
+        if id(draft.finding) in works or alone == _ALONE:
+            continue
+        alone += 1
         for done in trial.run([draft], _ROUNDS):
-            works[id(draft.finding)] = done.fix(requests, False)
+            also = [d for d in drafts if d is not draft and id(d.finding) not in works and trial.met(d)]
+            works[id(draft.finding)] = done.fix(requests, False, [d.goal for d in also])
+            for other in also:
+                works[id(other.finding)] = replace(done.fix(requests, False), of=draft.goal)
     return [replace(f, fix=works[id(f)]) if id(f) in works else f for f in findings]
 
 
 class _Trial:
     def __init__(self, inquiry: Inquiry, conf: Conf) -> None:
         self._inquiry, self._conf = inquiry, conf
+        self._last: Mapping[str, str] = {}
         self._met = [r for r in inquiry.requests if same_value(r.value, inquiry.values.get(r.symbol))]
 
     def run(self, drafts: list[_Draft], rounds: int) -> list[_Draft]:
@@ -79,6 +89,7 @@ class _Trial:
         for _ in range(rounds):
             wanted = self._wanted(drafts)
             values = self._conf("".join(config_line(name, wanted[name]) for name in sorted(wanted)))
+            self._last = values
             good = [d for d in drafts if self._works(d, values)]
             if len(good) == len(drafts):
                 break
@@ -88,6 +99,11 @@ class _Trial:
                 break
         broken = [r for r in self._met if r.symbol in wanted and not same_value(wanted[r.symbol], values.get(r.symbol))]
         return [] if broken else good
+
+    def met(self, draft: _Draft) -> bool:
+        """Whether the last run met what this one is for, though it was not part of it."""
+        request = draft.finding.request
+        return same_value(request.value, self._last.get(request.symbol))
 
     def _wanted(self, drafts: Iterable[_Draft]) -> dict[str, str]:
         """All requests, changed as the drafts say."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError, Problem, Where
@@ -37,11 +37,42 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecChange:
+    """One symbol that the spec gives another value than the profile would.
+
+    ``request``: what the spec wants, with its place. ``instead``: what the features want, or None. ``dropped``: the
+    feature that the spec drops; without it, the spec asks for the symbol itself.
+    """
+
+    request: Request
+    instead: str | None
+    dropped: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for all symbols that change together."""
+        return f"feature {self.dropped}" if self.dropped else self.request.symbol
+
+
+@dataclass(frozen=True, slots=True)
 class Wishes:
-    """All requests, by symbol, and the names of the features behind them."""
+    """All requests, by symbol, and the names of the features behind them.
+
+    ``changes``: where the spec departs from its profile. ``needs``: what each feature needs.
+    """
 
     features: tuple[str, ...]
     requests: tuple[Request, ...]
+    changes: tuple[SpecChange, ...] = ()
+    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def needing(self, names: Iterable[str]) -> tuple[str, ...]:
+        """These features and all that need one of them, directly or not; sorted."""
+        found = set(names)
+        for name in self.features:  # what is needed comes first
+            if found & self.needs.get(name, frozenset()):
+                found.add(name)
+        return tuple(sorted(found))
 
     def allconfig(self) -> str:
         """The text for KCONFIG_ALLCONFIG: one line a symbol, sorted."""
@@ -101,12 +132,30 @@ def collect(
             else:
                 expired.setdefault(entry.symbol, entry.where)
     chosen = {option.symbol: option for option in options}
+    spec_changes = []
     _refuse_contradictions({s: w for s, w in wanted.items() if s not in chosen})
     requests = {s: _from_features(s, w, allowed, expired.get(s)) for s, w in wanted.items() if s not in chosen}
     for symbol, option in chosen.items():
         overruled = tuple(name for name, s in wanted.get(symbol, ()) if s.value != option.value)
         requests[symbol] = Request(symbol, option.value, "asked for by the spec", option.where, (SPEC,), overruled)
-    return Wishes(tuple(f.name for f in features), tuple(requests[s] for s in sorted(requests)))
+        instead = wanted[symbol][0][1].value if symbol in wanted else None
+        spec_changes.append(SpecChange(requests[symbol], instead))
+    spec_changes += [c for c in _dropped(library, changes, arch, version) if c.request.symbol not in requests]
+    return Wishes(
+        tuple(f.name for f in features),
+        tuple(requests[s] for s in sorted(requests)),
+        tuple(spec_changes),
+        {f.name: frozenset(f.needs) for f in features},
+    )
+
+
+def _dropped(library: Library, changes: FeatureChanges, arch: str, version: tuple[int, ...]) -> Iterator[SpecChange]:
+    """What goes with the features that the spec drops."""
+    for name, where in changes.drop.items():
+        for setting in library.features[name].settings:
+            if (not setting.arch or arch in setting.arch) and version in setting.kernel and setting.value != "n":
+                request = Request(setting.symbol, "n", f"the spec drops {name}", where, (SPEC,))
+                yield SpecChange(request, setting.value, name)
 
 
 def _from_features(

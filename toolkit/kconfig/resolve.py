@@ -50,13 +50,15 @@ def check(wishes: Wishes, values: Mapping[str, str], source: Source, *, cache: P
     if all(same_value(r.value, values.get(r.symbol)) and not r.allowed for r in wishes.requests):
         return []
     from .fixes import with_fixes
+    from .overruled import gathered
     from .unmet import Inquiry
 
     inquiry = Inquiry(source.scan(cache), source, values, wishes.requests)
     findings = inquiry.findings()
     errors = [f for f in findings if f.is_error]
     if errors:
-        raise InputError.many(f.problem() for f in with_fixes(inquiry, errors, conf))
+        overruled, others = gathered(errors, wishes, conf)
+        raise InputError.many(f.problem() for f in [*overruled, *with_fixes(inquiry, others, conf)])
     return findings
 
 

@@ -41,6 +41,7 @@ class KernelConfigStage(Stage):
         "kconfig/fragments.py",
         "kconfig/hardening.py",
         "kconfig/index.py",
+        "kconfig/overruled.py",
         "kconfig/renames.py",
         "kconfig/requests.py",
         "kconfig/resolve.py",
