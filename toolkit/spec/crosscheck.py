@@ -141,6 +141,16 @@ def _is_opaque(source: KernelSource) -> bool:
     return isinstance(source, PrebuiltKernel) and source.config is None
 
 
+def _kernel_is_built_here(read: Read) -> Iterator[Problem]:
+    spec = read.spec
+    if not arch_of(spec.arch).builds and not isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
+        yield Problem(
+            f"a kernel for {spec.arch} is configured, but not built here",
+            read.tree.value_where(("arch",)),
+            "take a prebuilt one: kernel.source with kind: prebuilt",
+        )
+
+
 def _prebuilt_takes_nothing(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
     if not isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
@@ -314,6 +324,7 @@ def _prefix(read: Read) -> Iterator[Problem]:
 RULES = (
     Rule(_profile_exists, needs=(SOURCE,)),
     Rule(_features_fit, needs=(SOURCE, ("arch",), ("kernel", "features"))),
+    Rule(_kernel_is_built_here, needs=(SOURCE, ("arch",))),
     Rule(_prebuilt_takes_nothing),
     Rule(_kernel_source_files),
     Rule(_patches),
