@@ -20,9 +20,12 @@ from kata_toolkit.errors import InputError, Where
 from kata_toolkit.kconfig.config import config_line, same_value
 from kata_toolkit.kconfig.findings import Finding
 from kata_toolkit.kconfig.fixes import with_fixes
-from kata_toolkit.kconfig.requests import Request, Wishes
+from kata_toolkit.kconfig.fragments import load_library
+from kata_toolkit.kconfig.requests import Request, Wishes, collect
 from kata_toolkit.kconfig.resolve import Source, check
 from kata_toolkit.kconfig.unmet import Inquiry
+from kata_toolkit.kernel_tree import version_of
+from kata_toolkit.spec.model import FeatureChanges, KernelOption
 from kernel_harness import conf
 
 pytest_plugins = ("kernel_fixtures",)
@@ -193,3 +196,62 @@ def test_a_table_is_shown_below_the_message(run: Run, source: Source, conf_folde
         "  PARAVIRT  n  depends on HYPERVISOR_GUEST  arch/x86/Kconfig:#",
         "  HYPERVISOR_GUEST  n  not asked for  arch/x86/Kconfig:#",
     ]
+
+
+def told(run: Run, source: Source, folder: Path, options: Mapping[str, str], drop: str = "") -> list[Any]:
+    """The problems of the profile default with these options of a spec, and without these features."""
+    source = replace(source, kernel=version_of(source.root))
+    changed = [KernelOption(f"CONFIG_{s}", v, Where("my.yaml", n, 3)) for n, (s, v) in enumerate(options.items(), 5)]
+    features = FeatureChanges(drop={name: Where("my.yaml", 4, 20) for name in drop.split()})
+    wishes = collect(load_library(), "default", changed, arch="x86_64", kernel=source.kernel, changes=features)
+    with pytest.raises(InputError) as caught:
+        check(wishes, run(wishes.allconfig()), source, cache=folder / "cache", conf=run)
+    return list(caught.value.problems)
+
+
+def test_what_one_line_of_the_spec_takes_from_features_is_told_there_and_once(
+    run: Run, source: Source, conf_folder: Path, root: Path
+) -> None:
+    (problem,) = told(run, source, conf_folder, {"MEMORY_HOTPLUG": "n"})
+    assert str(problem.where) == "my.yaml:5:3"
+    assert problem.message == (
+        "CONFIG_MEMORY_HOTPLUG=n: features hotplug-dimm, hotplug-memory, pmem-dax, virtio-fs-dax, virtio-mem cannot "
+        "have what they ask for"
+    )
+    assert "virtio-fs-dax   CONFIG_FUSE_DAX" in problem.details
+    leave, _, drop = problem.hint.partition(", or ")
+    assert leave == "leave CONFIG_MEMORY_HOTPLUG out (tried: it works)"
+    assert drop.startswith("do without these features (tried: it works): drop: [hotplug-dimm, hotplug-memory, ")
+    jsonschema.validate(problem.finding, json.loads((root / "schemas" / "finding.schema.json").read_text()))
+    # And the advice is good: with these features dropped, the option stays and nothing is unmet.
+    names = drop.partition("[")[2].rstrip("]").replace(",", "")
+    features = FeatureChanges(drop={name: Where("my.yaml", 4, 20) for name in names.split()})
+    option = KernelOption("CONFIG_MEMORY_HOTPLUG", "n", Where("my.yaml", 5, 3))
+    kernel = version_of(source.root)
+    wishes = collect(load_library(), "default", (option,), arch="x86_64", kernel=kernel, changes=features)
+    assert check(wishes, run(wishes.allconfig()), source, cache=conf_folder / "cache", conf=run) == []
+
+
+def test_what_the_spec_drops_is_told_where_it_drops_it(run: Run, source: Source, conf_folder: Path) -> None:
+    """Kconfig knows more needs than the library."""
+    gone = "acpi hotplug-cpu hotplug-dimm hotplug-pci hotplug-pcie nvdimm vmgenid"
+    (problem,) = told(run, source, conf_folder, {}, drop=gone)
+    assert str(problem.where) == "my.yaml:4:20"
+    assert problem.message == "without the feature acpi: feature pci cannot have what it asks for"
+    assert problem.details == ("pci  CONFIG_PCI_MMCONFIG",)
+    assert problem.hint.startswith("keep acpi")
+
+
+def test_a_big_batch_keeps_its_hints(run: Run, source: Source, conf_folder: Path) -> None:
+    """BPF=n cannot be met, so nothing works together; what one fix was seen to meet as well gets it all the same."""
+    wanted = {"FS_DAX": "y", "NVDIMM_PFN": "y", "NVDIMM_DAX": "y", "ZONE_DEVICE": "y", "XFS_FS": "m", "ACPI_NUMA": "y"}
+    more = {"KVM_GUEST": "y", "VSOCKETZ": "y", "BPF": "n", "DRM_I915": "y", "CRC32": "n", "NET": "y", "VSOCKETS": "y"}
+    requests = requests_of({"requests": {**wanted, **more}})
+    inquiry = Inquiry(
+        source.scan(conf_folder / "cache"), source, run(text_of({r.symbol: r.value for r in requests})), requests
+    )
+    findings = with_fixes(inquiry, inquiry.findings(), run)
+    fixes = {f.request.symbol.removeprefix("CONFIG_"): f.fix for f in findings}
+    assert all(fixes[name] for name in wanted), fixes
+    assert any(fix and fix.meets for fix in fixes.values())
+    prove_fixes(findings, requests, inquiry.values, run)
