@@ -238,7 +238,9 @@ def test_an_unknown_profile_is_an_error(spec: Spec, bench: Bench) -> None:
 
 
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from kata_toolkit import resources

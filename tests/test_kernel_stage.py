@@ -344,7 +344,9 @@ def test_interrupted_no_process_stays_behind(bench: Bench, tree: Path, tmp_path:
         cache=str(tmp_path / "cache2"),
         tree=str(tree),
     )
-    script = "import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n" + script
+    # A shell's background jobs inherit that SIGINT is ignored.
+    handled = "\n".join(f"signal.signal(signal.{name}, signal.default_int_handler)" for name in ("SIGTERM", "SIGINT"))
+    script = f"import signal\n{handled}\n{script}"
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     wait_for(pid_file.exists)
     time.sleep(0.1)
