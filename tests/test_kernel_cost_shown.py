@@ -283,6 +283,7 @@ def test_the_verb_s_markdown_is_all_of_stdout(small: Path, capfd: pytest.Capture
     [
         (["missing.yaml"], "missing.yaml"),
         (["small.yaml", "--feature", "nett"], 'there is no kernel feature "nett"'),
+        (["small.yaml", "--feature", "nope"], "hint: there are: "),
         (["small.yaml", "--profile", "defualt"], 'there is no kernel profile "defualt"'),
         (["small.yaml", "--sort", "weight"], 'no column "weight"'),
         (["small.yaml", "--json", "--markdown"], "both want stdout"),

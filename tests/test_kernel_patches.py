@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit import run
-from kata_toolkit.errors import InputError, ToolError
+from kata_toolkit.errors import InputError, ToolError, Where
 from kata_toolkit.patches import apply, require_inside
 from kata_toolkit.spec.model import Artifact, Patch, TarballKernel
 from kata_toolkit.stages.kernel_source import KernelOrigin, KernelSourceStage
@@ -134,6 +134,16 @@ def test_removed_lines_that_look_like_names_are_no_names(tmp_path: Path) -> None
     require_inside(patch_of(tmp_path, f"--- a/x\n+++ b/x\n{hunk}"))
     with pytest.raises(InputError, match="in line 9: /x"):
         require_inside(patch_of(tmp_path, f"--- a/x\n+++ b/x\n{hunk}--- /x\n"))
+
+
+def test_a_patch_that_does_not_apply_is_told_at_its_line_of_the_spec(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "cache")
+    archive = tarball(tmp_path / "linux.tar.xz", tree_members())
+    good = Patch(patch_of(tmp_path, diff("Kconfig", 1, 'mainmenu "A small kernel"', 'mainmenu "B"', ""), "a.patch"))
+    bad = patch_of(tmp_path, diff("Kconfig", 1, "no such line", "x", ""), "b.patch")
+    with pytest.raises(InputError, match=r"b\.patch does not apply") as caught:
+        bench.build(stage_of(archive, good, Patch(bad, where=Where("my.yaml", 7, 9))))
+    assert [str(problem.where) for problem in caught.value.problems] == ["my.yaml:7:9"]
 
 
 def test_an_empty_patch_is_refused(tmp_path: Path) -> None:

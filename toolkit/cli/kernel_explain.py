@@ -34,8 +34,11 @@ def explain(
     """
     from dataclasses import replace
 
+    from ..errors import InputError
     from .kernel_output import kernel_session
 
+    if not symbol.upper().removeprefix("CONFIG_").strip():
+        raise InputError("no kernel option is named", hint="for example: kata-toolkit kernel explain CONFIG_FS_DAX")
     chosen = _spec(spec, profile, source, arch)
     with kernel_session(offline=offline, quiet=json) as session:
         resolved = session.resolve(chosen)

@@ -124,7 +124,11 @@ def difference(
     came along with what the features ask for.
     """
     askers = _askers(library, (a, b))
-    preferred = {name: index for index, name in enumerate([*b.features, *a.features, *library.features])}
+    # Of features that neither is known to have, the one that asks for fewest symbols says most about a change.
+    others = sorted(library.features, key=lambda name: len(library.features[name].settings))
+    preferred: dict[str, int] = {}
+    for name in (*b.features, *a.features, *others):
+        preferred.setdefault(name, len(preferred))
     ours = {*a.features, *b.features} if a.features and b.features else {*library.features}
     changes = list(_changes(values_a, values_b, askers))
     groups: dict[tuple[str, str], list[Change]] = {}

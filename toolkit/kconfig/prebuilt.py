@@ -8,6 +8,7 @@ from typing import Any
 
 from .config import same_value
 from .fragments import Library
+from .hardening import compare
 from .prebuilt_rules import PrebuiltRules
 from .requests import Request, Wishes
 
@@ -72,5 +73,6 @@ def fit_report(
     """kernel-config.json, as a compiled kernel has it, and ``prebuilt``: what there is of each feature."""
     return {
         **wishes.report(values, arch=arch, kernel=kernel, profile=profile),
+        "hardening": compare(values, kernel=kernel, arch=arch).summary(),
         "prebuilt": [feature.as_json() for feature in found],
     }

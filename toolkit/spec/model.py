@@ -103,10 +103,11 @@ KernelSource = DebianKernel | TarballKernel | GitKernel | TreeKernel | PackagedK
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A patch for the kernel's source, and the digest it is held to, if one is given."""
+    """A patch for the kernel's source, the digest it is held to, if one is given, and its place in the spec."""
 
     path: Path
     sha256: str | None = None
+    where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     plain = {_plain(choice): choice for choice in reversed(choices)}
     if _plain(word) in plain:
         return plain[_plain(word)]
-    close = difflib.get_close_matches(lowered[:200], [choice.lower() for choice in choices], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(lowered[:200], [choice.lower() for choice in choices], n=1, cutoff=0.62)
     return next((choice for choice in choices if close and choice.lower() == close[0]), None)
 
 

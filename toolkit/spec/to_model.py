@@ -99,7 +99,7 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
             }
         ),
         options=tuple(options),
-        patches=tuple(_patch(patch, base) for patch in value["patches"]),
+        patches=tuple(_patch(patch, base, tree, number) for number, patch in enumerate(value["patches"])),
         cmdline=tuple(value["cmdline"]),
         toolchain=value["toolchain"],
     )
@@ -133,8 +133,11 @@ def _overlay(value: Document, base: Path, tree: Tree, index: int) -> OverlayEntr
     )
 
 
-def _patch(value: Document | str, base: Path) -> Patch:
-    return Patch(base / value) if isinstance(value, str) else Patch(base / value["path"], value.get("sha256"))
+def _patch(value: Document | str, base: Path, tree: Tree, number: int) -> Patch:
+    where = tree.value_where(("kernel", "patches", number))
+    if isinstance(value, str):
+        return Patch(base / value, where=where)
+    return Patch(base / value["path"], value.get("sha256"), where)
 
 
 def _source(value: Document, base: Path, tree: Tree) -> KernelSource:

@@ -38,7 +38,10 @@ class KernelFitStage(Stage):
     title: ClassVar[str] = "kernel configuration"
     modules: ClassVar[tuple[str, ...]] = (
         "kconfig/config.py",
+        "kconfig/chain.py",
+        "kconfig/expression.py",
         "kconfig/fragments.py",
+        "kconfig/hardening.py",
         "kconfig/prebuilt.py",
         "kconfig/prebuilt_rules.py",
         "kconfig/requests.py",

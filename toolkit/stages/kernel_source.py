@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from .. import git_source, kernel_tree
-from ..errors import InputError
+from ..errors import InputError, Problem
 from ..patches import PATCH, require_inside
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..spec.model import GitKernel, KernelSource, Patch, TarballKernel, TreeKernel
@@ -73,11 +73,21 @@ class KernelOrigin:
         patches = self.digested_patches(inputs)
         if isinstance(self.source, GitKernel):
             commit = kernel_tree.Commit(self.source, self.identity(inputs), inputs.offline)
-            with kernel_tree.from_commit(commit, patches, inputs.cache, on_file) as tree:
-                yield tree
-            return
-        with kernel_tree.from_archive(*self.archive(inputs), patches, inputs.cache, on_file) as tree:
+            found = kernel_tree.from_commit(commit, patches, inputs.cache, on_file)
+        else:
+            found = kernel_tree.from_archive(*self.archive(inputs), patches, inputs.cache, on_file)
+        with ExitStack() as until:
+            try:
+                tree = until.enter_context(found)
+            except InputError as error:
+                raise InputError.many(self._located(problem) for problem in error.problems) from error
             yield tree
+
+    def _located(self, problem: Problem) -> Problem:
+        """With its place in the spec: the patch's that it names, else the commit's."""
+        named = next((p.where for p in self.patches if str(p.path) in problem.message), None)
+        commit = self.source.where if isinstance(self.source, GitKernel) else None
+        return replace(problem, where=problem.where or named or commit)
 
     def folder(self, inputs: Inputs) -> Path:
         """Where the tree lies, if it is unpacked. Raises NotBuiltYet, InputError."""
