@@ -223,7 +223,8 @@ asked for by
 CONFIG_VSOCKETS is n: what it depends on does not hold
   CONFIG_VSOCKETS  n  depends on NET  (net/Kconfig:3)
   CONFIG_NET       n  asked for as n  (Kconfig:6)
-  to switch it on, ask for CONFIG_NET=y, CONFIG_VSOCKETS=y
+  to switch it on, ask for CONFIG_NET=y, CONFIG_VSOCKETS=y (as Kconfig has it; not tried)
+  the feature net asks for it: features: {add: [net]}
 """
 
 

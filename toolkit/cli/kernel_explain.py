@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..kernel_session import KernelSession, Resolved
     from ..spec.model import Spec
 
+_FEATURES = 3  # that are named to switch an option on
+
 
 def explain(
     symbol: str = typer.Argument(..., metavar="SYMBOL", help="A kernel option, with or without CONFIG_, in any case."),
@@ -141,7 +143,12 @@ def _print_reason(found: Explanation) -> None:
         place = f"  ({link.place})" if link.place else ""
         typer.echo(f"  {link.symbol:<{widths[0]}}  {link.value:<{widths[1]}}  {link.because}{place}")
     if reason.settings and (len(reason.settings) > 1 or found.symbol not in reason.settings):
-        typer.echo(f"  to switch it on, ask for {', '.join(f'{s}={v}' for s, v in reason.settings.items())}")
+        asked = ", ".join(f"{s}={v}" for s, v in reason.settings.items())
+        typer.echo(f"  to switch it on, ask for {asked} (as Kconfig has it; not tried)")
+    if reason.settings:
+        features = [asker.by for asker in found.asked if not asker.counts and asker.value in ("y", "m")]
+        for name in features[:_FEATURES]:
+            typer.echo(f"  the feature {name} asks for it: features: {{add: [{name}]}}")
 
 
 def _profiles_line(found: Explanation) -> str:
