@@ -47,6 +47,7 @@ class KernelFitStage(Stage):
         "kconfig/requests.py",
         "kconfig/selection.py",
         "kconfig/soundness.py",
+        "kconfig/symbols.py",
         "kconfig/versions.py",
         "stages/kernel_fit.py",
     )
