@@ -71,6 +71,10 @@ def start_up(work: Path, runs: int) -> dict[str, Any]:
             "against": "a typer program with two commands",
             "limit": 1.3,
         },
+        "kernel_explain_warm": {
+            **ratio([TOOL, "kernel", "explain", "XFS_FS", "--no-profiles"], imports, work, runs),
+            "against": imports[-1],
+        },
         "wrapper": wrapper_cost(work / "quickstart", work),
     }
 
