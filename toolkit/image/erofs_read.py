@@ -6,12 +6,11 @@ Shares no definitions with the writer, so that a mistake in one is seen by the o
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from collections.abc import Iterator
 
-from .filesystem import DamagedError, Inode, Run
+from .filesystem import DamagedError, Inode, Part, Run
 
 _BLOCK = 4096
 _MAX_FOLDER = 1 << 30
@@ -28,9 +27,7 @@ class ErofsReader:
     block_size = _BLOCK
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
-        self._fd = fd
-        self._offset = offset
-        self._size = size
+        self._part = Part(fd, offset, size)
         block = self._at(0, _BLOCK)
         superblock = block[1024:1152]
         if _u32(superblock, 0) != 0xE0F5E1E2:
@@ -54,12 +51,7 @@ class ErofsReader:
         yield from ()
 
     def _at(self, position: int, length: int) -> bytes:
-        if position < 0 or position + length > self._size:
-            raise DamagedError(f"it points to byte {position}, outside of itself")
-        data = os.pread(self._fd, length, self._offset + position)
-        if len(data) != length:
-            raise DamagedError("it is cut short")
-        return data
+        return self._part.read(position, length)
 
     def inode(self, number: int) -> Inode:
         """Read an inode by its number, which is its place. Raises DamagedError."""

@@ -6,13 +6,12 @@ Shares no definitions with the writer, so that a mistake in one is seen by the o
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from .filesystem import DamagedError, Inode, Run
+from .filesystem import DamagedError, Inode, Part, Run
 
 _INCOMPAT_KNOWN = 0x2 | 0x40 | 0x80 | 0x200 | 0x2000  # filetype, extents, 64bit, flex_bg, csum_seed
 _INCOMPAT_64BIT = 0x80
@@ -33,9 +32,7 @@ class Ext4Reader:
     name = "ext4"
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
-        self._fd = fd
-        self._offset = offset
-        self._size = size
+        self._part = Part(fd, offset, size)
         block = self._at(1024, 1024)
         if block[0x38:0x3A] != b"\x53\xef":
             raise DamagedError("there is no ext4 file system (its magic number is not there)")
@@ -72,12 +69,7 @@ class Ext4Reader:
             yield "the file system has no journal and is not data=ordered by default: Kata's mount options would fail"
 
     def _at(self, position: int, length: int) -> bytes:
-        if position < 0 or position + length > self._size:
-            raise DamagedError(f"it points to byte {position}, outside of itself")
-        data = os.pread(self._fd, length, self._offset + position)
-        if len(data) != length:
-            raise DamagedError("it is cut short")
-        return data
+        return self._part.read(position, length)
 
     def _block(self, number: int) -> bytes:
         return self._at(number * self.block_size, self.block_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -44,6 +45,24 @@ class Inode:
     def with_target(self, target: bytes) -> Inode:
         """The same inode with the target of a symbolic link."""
         return replace(self, target=target)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The bytes of a file system: ``size`` of them from ``offset`` of an open file."""
+
+    fd: int
+    offset: int
+    size: int
+
+    def read(self, position: int, length: int) -> bytes:
+        """Exactly so many bytes. Raises DamagedError when they are not all there."""
+        if position < 0 or position + length > self.size:
+            raise DamagedError(f"it points to byte {position}, outside of itself")
+        data = os.pread(self.fd, length, self.offset + position)
+        if len(data) != length:
+            raise DamagedError("it is cut short")
+        return data
 
 
 class Reader(Protocol):
