@@ -136,7 +136,7 @@ def test_layers(layout: Layout, tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize("name", [".wh...", ".wh.", "d/.wh..", "../.wh.etc", "/.wh.etc", "d/../../.wh.x"])
 def test_whiteouts_that_climb(layout: Layout, tmp_path: Path, name: str) -> None:
     layout.image({"d": None}, {name: b""})
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"whiteout of no name|climbs out|absolute path"):
         files_of(layout.done(), tmp_path / "scratch")
 
 
@@ -161,7 +161,7 @@ def test_an_index_for_several_machines(layout: Layout, tmp_path: Path) -> None:
     )
     layout.manifests = [inner]
     folder = layout.done()
-    assert files_of(folder, tmp_path / "scratch") == {b"amd64": b""} or b"amd64" in files_of(folder, tmp_path / "other")
+    assert files_of(folder, tmp_path / "scratch") == {b"amd64": b""}
     assert find_image(folder, tag=None, arch="arm64").digest != find_image(folder, tag=None, arch="amd64").digest
     with pytest.raises(InputError, match="no image for riscv64"):
         find_image(folder, tag=None, arch="riscv64")

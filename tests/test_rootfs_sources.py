@@ -9,10 +9,11 @@ import socket
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from image_parts import AGENT, AGENT_SHA256, Given, build, file, tar_tree, tree_of
-from kata_toolkit.errors import InputError
+from kata_toolkit.errors import InputError, ToolError
 from kata_toolkit.rootfs.folder import folder_identity, folder_tree
 from kata_toolkit.rootfs.minimal import FOLDERS, furnish
 from kata_toolkit.rootfs.tree import Kind, Node, Tree
@@ -153,6 +154,23 @@ def test_a_copy_of_a_folder_is_the_same_and_a_change_is_not(folder: Path, tmp_pa
     (folder / "etc/twin").write_text("x")
     (folder / "etc/twin").chmod(0o600)
     assert len({before, changed, folder_identity(folder, cache)}) == 3  # two files are not two names of one
+
+
+def test_a_folder_that_changes_while_it_is_used(folder: Path, tmp_path: Path) -> None:
+    """The id was made from what was there before: nothing else may be kept under it."""
+
+    stage = RootfsStage(FolderRootfs(folder))
+    original = RootfsStage._base
+
+    def changing(self: RootfsStage, *rest: Any) -> Any:
+        found = original(self, *rest)
+        (folder / "etc/conf").write_text("y")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RootfsStage, "_base", changing)
+        with pytest.raises(ToolError, match="changed while it was used"):
+            build([AGENT_STAGE, stage], "rootfs", tmp_path)
 
 
 def test_attributes_that_travel_are_kept(folder: Path) -> None:

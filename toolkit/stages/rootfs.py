@@ -120,6 +120,8 @@ class RootfsStage(Stage):
                 add_modules(tree, work.inputs.path("kernel_modules", LOADER), modules.tree())
                 place = tree.resolved(MOVED_AGENT)
             write_tar(tree, work.out / TAR)
+        if self.plan(work.inputs).id(self.name) != work.recipe.id(self.name):  # contents were read only now
+            raise ToolError("what the root file system is made from changed while it was used", hint="build again")
         info = {
             "version": 1,
             "kind": work.recipe.options["kind"],
