@@ -177,6 +177,11 @@ def deb(path: Path, inner: Path, place: str = "usr/src/linux-source-6.12.tar.xz"
     text = b"Package: linux-source-6.12\nVersion: 6.12.9-1\nArchitecture: all\nMaintainer: x <x@y>\nDescription: x\n"
     tarball(control, [member("./control", text)], "w:gz")
     data = tarball(path.with_suffix(".data.tar.xz"), [member(f"./{place}", inner.read_bytes())])
+    return packed(path, control, data)
+
+
+def packed(path: Path, control: Path, data: Path) -> Path:
+    """A Debian package of its two tars: deb(5)."""
     parts = (("debian-binary", b"2.0\n"), ("control.tar.gz", control.read_bytes()), ("data.tar.xz", data.read_bytes()))
     with path.open("wb") as out:
         out.write(b"!<arch>\n")

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from kernel_harness import member, tarball
+from kernel_harness import member, packed, tarball
 
 RELEASE = "6.12.9-cloud-amd64"
 BANNER = f"Linux version {RELEASE} (someone@example) #1 SMP\0".encode()
@@ -74,13 +74,7 @@ def deb_of(path: Path, files: Mapping[str, bytes], **fields: str) -> Path:
     text = "".join(f"{key}: {value}\n" for key, value in {**FIELDS, **fields}.items()).encode()
     tarball(control, [member("./control", text)], "w:gz")
     tarball(data, [member(f"./{name}", content) for name, content in files.items()])
-    parts = (("debian-binary", b"2.0\n"), ("control.tar.gz", control.read_bytes()), ("data.tar.xz", data.read_bytes()))
-    with path.open("wb") as out:
-        out.write(b"!<arch>\n")
-        for name, content in parts:
-            out.write(f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode())
-            out.write(content + b"\n" * (len(content) % 2))
-    return path
+    return packed(path, control, data)
 
 
 def boot_files(**replaced: bytes) -> dict[str, bytes]:

@@ -66,7 +66,7 @@ TREES = {
 def write(tree: Tree, path: Path) -> Written:
     plan = Erofs(tree)
     with SparseFile(path, plan.smallest) as out:
-        return plan.write(out, 0, plan.smallest, (UUID, b""), lambda done, total: None)
+        return plan.write(out, 0, plan.smallest, UUID, lambda done, total: None)
 
 
 def problems(path: Path, tree: Tree) -> list[str]:
@@ -163,7 +163,7 @@ def test_what_erofs_cannot_hold_is_refused(node: Node, message: str) -> None:
 def test_it_must_fit(tmp_path: Path) -> None:
     plan = Erofs(rich_tree())
     with pytest.raises(InputError, match="does not fit"), SparseFile(tmp_path / "fs", plan.smallest) as out:
-        plan.write(out, 0, plan.smallest - BLOCK, (UUID, b""), lambda done, total: None)
+        plan.write(out, 0, plan.smallest - BLOCK, UUID, lambda done, total: None)
 
 
 names = st.binary(min_size=1, max_size=255).filter(

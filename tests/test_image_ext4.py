@@ -29,12 +29,12 @@ ENV = environment()
 
 
 def write(tree: Tree, path: Path, size: int = 0) -> Written:
-    plan = Ext4(tree)
+    plan = Ext4(tree, SEED)
     size = size or plan.smallest
     while not plan.fits(size):
         size += 4096
     with SparseFile(path, size) as out:
-        return plan.write(out, 0, size, (UUID, SEED), lambda done, total: None)
+        return plan.write(out, 0, size, UUID, lambda done, total: None)
 
 
 def fsck(path: Path) -> str:
@@ -72,13 +72,13 @@ def test_e2fsck_and_the_reader_are_content(tmp_path: Path, make: type[Tree], siz
 
 @pytest.mark.tool
 def test_the_smallest_size_is_the_smallest(tmp_path: Path) -> None:
-    plan = Ext4(rich_tree())
+    plan = Ext4(rich_tree(), SEED)
     assert plan.fits(plan.smallest)
     assert not plan.fits(plan.smallest - 4096)
     written = write(rich_tree(), tmp_path / "fs")
     assert written.used_blocks == written.blocks
     with pytest.raises(InputError, match="does not fit"), SparseFile(tmp_path / "small", plan.smallest) as out:
-        plan.write(out, 0, plan.smallest - 4096, (UUID, SEED), lambda done, total: None)
+        plan.write(out, 0, plan.smallest - 4096, UUID, lambda done, total: None)
 
 
 @pytest.mark.tool

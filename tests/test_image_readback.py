@@ -36,14 +36,14 @@ def small_tree() -> Tree:
 
 
 def write(path: Path, tree: Tree, *, with_dax: bool = True) -> Layout:
-    plan = Ext4(tree)
+    plan = Ext4(tree, bytes(16))
     layout = layout_for(plan.smallest, with_dax, 2)
     with SparseFile(path, layout.size) as out:
         for offset, partitions in layout.tables:
             out.write(offset, mbr.mbr(partitions, 7))
         if with_dax:
             out.write(dax.OFFSET, dax.pfn_block())
-        plan.write(out, layout.start, layout.filesystem_size, (bytes(16), bytes(16)), lambda done, total: None)
+        plan.write(out, layout.start, layout.filesystem_size, bytes(16), lambda done, total: None)
     return layout
 
 

@@ -102,15 +102,15 @@ class Erofs:
         """Whether it fits that many bytes."""
         return self.smallest <= size and self._blocks < _MAX_BLOCKS
 
-    def write(self, out: SparseFile, offset: int, size: int, ids: tuple[bytes, bytes], progress: Progress) -> Written:
-        """Write it at ``offset`` of a file, into ``size`` bytes; ``ids``: its uuid, and one that is not used.
+    def write(self, out: SparseFile, offset: int, size: int, uuid: bytes, progress: Progress) -> Written:
+        """Write it at ``offset`` of a file, into ``size`` bytes; ``uuid``: 16 bytes.
 
         ``progress`` gets files done and files in all. Raises InputError when it does not fit, ToolError when the
         disk is full.
         """
         if not self.fits(size):
             raise InputError(f"a file system of {self.smallest} bytes does not fit {size}")
-        self._write_inodes(out, offset, ids[0])
+        self._write_inodes(out, offset, uuid)
         files = [i for i in self._inodes if i.node.content and i.data_blocks]
         step = max(1, len(files) // _STEPS)
         for done, inode in enumerate(files):

@@ -67,9 +67,13 @@ class Written:
 
 
 class Ext4:
-    """A tree laid out, ready to be written. Raises InputError for what ext4 cannot hold, naming the path."""
+    """A tree laid out, ready to be written; ``hash_seed`` has 16 bytes.
 
-    def __init__(self, tree: Tree) -> None:
+    Raises InputError for what ext4 cannot hold, naming the path.
+    """
+
+    def __init__(self, tree: Tree, hash_seed: bytes) -> None:
+        self._hash_seed = hash_seed
         self._inodes = _numbered(tree)
         for inode in self._inodes:
             try:
@@ -105,8 +109,8 @@ class Ext4:
         unit = records.INODES_PER_BLOCK
         return Geometry(blocks, groups, per_group, -(-self._last_inode // (groups * unit)) * unit)
 
-    def write(self, out: SparseFile, offset: int, size: int, ids: tuple[bytes, bytes], progress: Progress) -> Written:
-        """Write it at ``offset`` of a file, ``size`` bytes large; ``ids``: uuid and hash seed, 16 bytes each.
+    def write(self, out: SparseFile, offset: int, size: int, uuid: bytes, progress: Progress) -> Written:
+        """Write it at ``offset`` of a file, ``size`` bytes large; ``uuid`` has 16 bytes.
 
         ``progress`` gets files done and files in all. Raises InputError when it does not fit, ToolError when the
         disk is full.
@@ -115,7 +119,7 @@ class Ext4:
             raise InputError(f"a file system of {self.smallest} bytes does not fit {size}")
         geometry = self._geometry(size // BLOCK)
         end = self._allocate(geometry.first_data)
-        _write_frame(out, offset, geometry, self._inodes, end, ids)
+        _write_frame(out, offset, geometry, self._inodes, end, (uuid, self._hash_seed))
         self._write_inodes(out, offset, geometry)
         files = [(i.node.content, i.extents) for i in self._inodes if i.node.content and i.extents]
         step = max(1, len(files) // _STEPS)

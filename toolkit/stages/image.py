@@ -135,34 +135,34 @@ class ImageStage(Stage):
         from ..image import dax, mbr, verity
         from ..image.sparse_file import SparseFile
 
-        plan = _planned(self.image.format, tree)
+        uuid, seed = _ids(self.image.format, digest)
+        plan = _planned(self.image.format, tree, seed)
         size = plan.smallest
         while True:
             layout = layout_for(size, self.image.dax, self.align_mib, with_verity=self.image.verity)
             if plan.fits(layout.filesystem_size):
                 break
             size = layout.filesystem_size + 1
-        ids = _ids(self.image.format, digest)
         with SparseFile(path, layout.size) as out:
             for offset, partitions in layout.tables:
-                out.write(offset, mbr.mbr(partitions, int.from_bytes(ids[0][:4], "little")))
+                out.write(offset, mbr.mbr(partitions, int.from_bytes(uuid[:4], "little")))
             if layout.dax:
                 out.write(dax.OFFSET, dax.pfn_block())
             facts = plan.write(
-                out, layout.start, layout.filesystem_size, ids,
+                out, layout.start, layout.filesystem_size, uuid,
                 lambda done, total: work.progress(done, total, "files"),
             )  # fmt: skip
             described = None
             if layout.hash_size:
                 blocks = layout.filesystem_size // BLOCK
-                described, tree_bytes = verity.hash_tree(out.reader(layout.start), blocks, ids[1])
+                described, tree_bytes = verity.hash_tree(out.reader(layout.start), blocks, seed)
                 out.write(layout.hash_start, tree_bytes)
-        text = ids[0].hex()
+        text = uuid.hex()
         text = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
         return layout, {"uuid": text, "block_size": BLOCK, **asdict(facts)}, out.blocks, described
 
 
-def _planned(kind: str, tree: Tree) -> Ext4 | Erofs:
+def _planned(kind: str, tree: Tree, seed: bytes) -> Ext4 | Erofs:
     """Only the writer that is needed is loaded."""
     if kind == "erofs":
         from ..image.erofs import Erofs
@@ -170,11 +170,11 @@ def _planned(kind: str, tree: Tree) -> Ext4 | Erofs:
         return Erofs(tree)
     from ..image.ext4 import Ext4
 
-    return Ext4(tree)
+    return Ext4(tree, seed)
 
 
 def _ids(kind: str, digest: str) -> tuple[bytes, bytes]:
-    """The file system's uuid (version 8: made from content, RFC 9562) and hash seed, from the tar's digest."""
+    """The uuid (version 8: made from content, RFC 9562) and a seed for what hashes, from the tar's digest."""
     whole = hashlib.sha256(f"{kind} {digest}".encode()).digest()
     uuid = bytearray(whole[:16])
     uuid[6] = uuid[6] & 0x0F | 0x80
