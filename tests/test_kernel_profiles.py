@@ -53,12 +53,12 @@ def old_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @cache
-def configure(tree: Path, folder: Path, wishes: Wishes, arch: str) -> dict[str, str]:
-    """What the tree's conf makes of the wishes, with the compiler that would build it; conf is compiled once."""
+def configure(tree: Path, folder: Path, requests: str, arch: str) -> dict[str, str]:
+    """What the tree's conf makes of the requests, with the compiler that would build it; conf is compiled once."""
     prefix = "" if arches()[arch].native else arches()[arch].cross_prefix
     if not shutil.which(f"{prefix}gcc"):
         pytest.skip(f"{prefix}gcc is not installed")
-    (folder / "requests").write_text(wishes.allconfig())
+    (folder / "requests").write_text(requests)
     (folder / ".config").unlink(missing_ok=True)
     subprocess.run(
         ["make", "-C", tree, f"O={folder}", f"ARCH={arches()[arch].make}", f"CROSS_COMPILE={prefix}", "allnoconfig"],
@@ -78,7 +78,7 @@ def known(tree: Path) -> frozenset[str]:
 
 def disappointments(tree: Path, folder: Path, wishes: Wishes, arch: str) -> list[str]:
     """Requests that came out otherwise, or are for nothing; a wish for "n" can be for nothing and nobody notices."""
-    values = configure(tree, folder, wishes, arch)
+    values = configure(tree, folder, wishes.allconfig(), arch)
     found = []
     for request in wishes.requests:
         met = same_value(request.value, values.get(request.symbol))
@@ -128,7 +128,7 @@ def test_parity_has_all_that_upstream_has(real_tree: Path, conf_folder: Path, ar
     on = {}
     for profile in ("upstream", "parity"):
         wishes = collect(LIBRARY, profile, (), arch=arch, kernel=version_of(real_tree))
-        values = configure(real_tree, conf_folder, wishes, arch)
+        values = configure(real_tree, conf_folder, wishes.allconfig(), arch)
         on[profile] = {symbol for symbol, value in values.items() if value in ("y", "m")}
     listed = {symbol for symbols, _ in left_out_of_parity() for symbol in symbols}
     assert on["upstream"] - on["parity"] <= listed
@@ -142,7 +142,7 @@ def test_a_microvm_has_neither_acpi_nor_pci(real_tree: Path, conf_folder: Path) 
     for profile in ("firecracker", "edge"):
         for arch in QUICK:
             wishes = collect(LIBRARY, profile, (), arch=arch, kernel=version_of(real_tree))
-            values = configure(real_tree, conf_folder, wishes, arch)
+            values = configure(real_tree, conf_folder, wishes.allconfig(), arch)
             assert {"CONFIG_ACPI", "CONFIG_PCI", "CONFIG_VIRTIO_PCI"} & values.keys() == set(), (profile, arch)
             assert values["CONFIG_VIRTIO_MMIO"] == values["CONFIG_VIRTIO_BLK"] == values["CONFIG_EXT4_FS"] == "y"
             assert values["CONFIG_VIRTIO_VSOCKETS"] == values["CONFIG_VIRTIO_CONSOLE"] == "y"
