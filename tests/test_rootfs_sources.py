@@ -16,6 +16,7 @@ from image_parts import AGENT, AGENT_SHA256, Given, build, file, tar_tree, tree_
 from kata_toolkit.errors import InputError, ToolError
 from kata_toolkit.rootfs.folder import folder_identity, folder_tree
 from kata_toolkit.rootfs.minimal import FOLDERS, furnish
+from kata_toolkit.rootfs.sources.folder import FolderSource
 from kata_toolkit.rootfs.tree import Kind, Node, Tree
 from kata_toolkit.spec.model import Artifact, FolderRootfs, Rootfs, TarballRootfs
 from kata_toolkit.stages.rootfs import RootfsStage
@@ -160,15 +161,15 @@ def test_a_folder_that_changes_while_it_is_used(folder: Path, tmp_path: Path) ->
     """The id was made from what was there before: nothing else may be kept under it."""
 
     stage = RootfsStage(FolderRootfs(folder))
-    original = RootfsStage._base
+    original = FolderSource.base
 
-    def changing(self: RootfsStage, *rest: Any) -> Any:
+    def changing(self: FolderSource, *rest: Any) -> Any:
         found = original(self, *rest)
         (folder / "etc/conf").write_text("y")
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RootfsStage, "_base", changing)
+        patch.setattr(FolderSource, "base", changing)
         with pytest.raises(ToolError, match="changed while it was used"):
             build([AGENT_STAGE, stage], "rootfs", tmp_path)
 

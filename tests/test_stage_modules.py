@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 from kata_toolkit import resources
 from kata_toolkit.pipeline.stage import Stage
+from kata_toolkit.rootfs.sources import folder, minimal, oci, tarball
+from kata_toolkit.rootfs.sources.source import Source
 from kata_toolkit.stages import (
     agent,
     busybox,
@@ -70,6 +73,10 @@ BY_US = (
 )
 
 
+SOURCES = (folder.FolderSource, minimal.MinimalSource, oci.OciSource, tarball.TarballSource)
+ROOTFS_SOURCES: dict[Path, type[Source]] = {Path(sys.modules[s.__module__].__file__ or ""): s for s in SOURCES}
+
+
 def imported(module: Path) -> set[Path]:
     """The package's modules that one imports, at its top or inside functions; not those for type checkers only."""
     found = set()
@@ -97,7 +104,8 @@ def closure(module: Path) -> set[str]:
         path = todo.pop()
         name = str(path.relative_to(PACKAGE))
         other_stage = path.parent.name == "stages" and path != module  # its output is an input, with a digest
-        if path in seen or name in NO_SAY or name.startswith(NO_SAY_FOLDERS) or other_stage:
+        a_source = path in ROOTFS_SOURCES and path != module  # each names what has a say in it, besides the stage
+        if path in seen or name in NO_SAY or name.startswith(NO_SAY_FOLDERS) or other_stage or a_source:
             continue
         seen.add(path)
         todo.extend(imported(path))
@@ -108,6 +116,18 @@ def closure(module: Path) -> set[str]:
 def test_every_module_with_a_say_is_named(stage: type[Stage]) -> None:
     module = PACKAGE / "stages" / f"{stage.__module__.rpartition('.')[2]}.py"
     assert set(stage.modules) == closure(module)
+
+
+@pytest.mark.parametrize("path", ROOTFS_SOURCES, ids=lambda path: path.stem)
+def test_every_module_with_a_say_in_a_source_is_named(path: Path) -> None:
+    named = ROOTFS_SOURCES[path].modules
+    assert set(named) == closure(path) - set(rootfs.RootfsStage.modules)
+    assert len(named) == len(set(named))
+
+
+def test_every_source_is_looked_at() -> None:
+    files = {path.stem for path in (PACKAGE / "rootfs/sources").glob("*.py")} - {"__init__", "source"}
+    assert {path.stem for path in ROOTFS_SOURCES} == files
 
 
 def test_every_stage_is_of_one_kind_or_the_other() -> None:

@@ -198,7 +198,7 @@ class Stage(ABC):
         """Do it: write the output below ``work.out``. Raises InputError, ToolError."""
 
     @classmethod
-    def module_digests(cls) -> dict[str, str]:
-        """The digests of `modules`, for `Recipe.modules`."""
+    def module_digests(cls, *more: str) -> dict[str, str]:
+        """The digests of `modules`, and of ``more`` that only some options bring in, for `Recipe.modules`."""
         package = Path(resources.__file__).parent
-        return {m: hashlib.sha256((package / m).read_bytes()).hexdigest() for m in cls.modules}
+        return {m: hashlib.sha256((package / m).read_bytes()).hexdigest() for m in (*cls.modules, *more)}

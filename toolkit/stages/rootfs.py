@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from .. import run
-from ..arch import arch_of
-from ..elf import read_program
-from ..errors import InputError, ToolError
-from ..pipeline.packages import install_hint
-from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..errors import ToolError
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
-from ..spec.model import FolderRootfs, MinimalRootfs, OciRootfs, OverlayEntry, Rootfs, TarballRootfs
-from .busybox import APPLETS, PROGRAM, VERSION
-
-if TYPE_CHECKING:
-    from ..rootfs.tree import Tree
+from ..rootfs.sources.source import Source
+from ..spec.model import FolderRootfs, OciRootfs, OverlayEntry, Rootfs, TarballRootfs
 
 TAR = "rootfs.tar"
 INFO = "rootfs.json"
+LICENCES = "licences"  # a folder
 LOADER, MODULES = "load", "modules.tar"  # of the kernel_modules stage
 _AGENT_FILE = "init"
 _POLICY_FILE = "default-policy.rego"
-_LIST = Command("@busybox@", "--list-full")
-_VERSION = Command("@busybox@", "--help")
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,8 @@ class RootfsStage(Stage):
     go into it, and the program that loads them starts before the agent; ``facts``: what texts of the overlay may name;
     ``foreign``: the guest is of another architecture than this machine, so its busybox comes from the busybox stage.
 
-    Output: ``rootfs.tar``, and ``rootfs.json`` with the agent's path and digest and the components in it.
+    Output: ``rootfs.tar``; ``rootfs.json`` with the agent's path and digest and the components in it; their licences
+    below ``licences/``.
     """
 
     source: Rootfs
@@ -50,14 +42,13 @@ class RootfsStage(Stage):
     name: ClassVar[str] = "rootfs"
     title: ClassVar[str] = "root file system"
     modules: ClassVar[tuple[str, ...]] = (
-        "elf.py",
+        "components.py",
         "rootfs/agent_file.py",
         "rootfs/folder.py",
-        "rootfs/layers.py",
         "rootfs/minimal.py",
         "rootfs/modular.py",
-        "rootfs/oci_image.py",
         "rootfs/overlay.py",
+        "rootfs/sources/source.py",
         "rootfs/tar.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
@@ -68,34 +59,24 @@ class RootfsStage(Stage):
     )
 
     def plan(self, inputs: Inputs) -> Recipe:
-        digests = {f"agent/{_AGENT_FILE}": inputs.digest("agent", _AGENT_FILE)}
+        source = self._source()
+        identity = source.identity(inputs)
+        digests = {**identity.inputs, f"agent/{_AGENT_FILE}": inputs.digest("agent", _AGENT_FILE)}
         with contextlib.suppress(KeyError):  # only an agent that asks for a policy has one
             digests[f"agent/{_POLICY_FILE}"] = inputs.digest("agent", _POLICY_FILE)
         if self.modular:
             digests |= {f"kernel_modules/{name}": inputs.digest("kernel_modules", name) for name in (LOADER, MODULES)}
-        commands: tuple[Command, ...] = ()
-        files = {}
-        if isinstance(self.source, FolderRootfs):
-            options: dict[str, Any] = {"kind": "directory", "content": self._folder_identity(inputs)}
-        elif isinstance(self.source, OciRootfs):
-            options = {"kind": "oci", **self._oci_identity(self.source, inputs)}
-        elif isinstance(self.source, TarballRootfs):
-            options = {"kind": "tarball", "sha256": self._archive(self.source, inputs)[1]}
-        else:
-            options = {"kind": "minimal", "busybox": self.source.busybox}
-            if self.source.busybox and self.foreign:
-                digests |= {f"busybox/{name}": inputs.digest("busybox", name) for name in (PROGRAM, APPLETS, VERSION)}
-            elif self.source.busybox:
-                commands, files = (_LIST, _VERSION), {"busybox": inputs.file_digest(_busybox())}
+        options = dict(identity.options)
         if self.source.overlay:
             options["overlay"] = [_described(entry, inputs) for entry in self.source.overlay]
             options["facts"] = dict(self.facts)
         return Recipe(
-            commands=commands,
+            commands=identity.commands,
             options=options,
-            files=files,
+            files=identity.files,
             inputs=digests,
-            modules=self.module_digests(),
+            tools=identity.tools,
+            modules=self.module_digests(*source.modules),
         )
 
     def run(self, work: Work) -> None:
@@ -111,7 +92,8 @@ class RootfsStage(Stage):
         if f"agent/{_POLICY_FILE}" in work.recipe.inputs:
             policy = work.inputs.path("agent", _POLICY_FILE)
         with contextlib.ExitStack() as open_files:
-            tree, components = self._base(work, open_files)
+            base = self._source().base(work, open_files)
+            tree = base.tree
             furnish(tree)
             apply(tree, self.source.overlay, self.facts)
             place = place_agent(tree, agent, policy)
@@ -131,86 +113,32 @@ class RootfsStage(Stage):
                 "size": agent.stat().st_size,
             },
             "policy": shown(POLICY) if policy else None,
-            "components": components,
+            "components": [component.as_json() for component in base.components],
             "entries": len(tree),
         }
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
+        for name, text in base.licences.items():
+            target = work.out / LICENCES / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(text)
 
-    def _base(self, work: Work, open_files: contextlib.ExitStack) -> tuple[Tree, list[dict[str, str]]]:
-        """What the root file system is made from, and the components that we know of in it."""
+    def _source(self) -> Source:
+        """What the spec asks for, as something that answers; only its own code is loaded."""
         if isinstance(self.source, FolderRootfs):
-            from ..rootfs.folder import folder_tree
+            from ..rootfs.sources.folder import FolderSource
 
-            return folder_tree(self.source.path), []
+            return FolderSource(self.source)
         if isinstance(self.source, OciRootfs):
-            return self._image(self.source, work, open_files), []
+            from ..rootfs.sources.oci import OciSource
+
+            return OciSource(self.source, self.arch)
         if isinstance(self.source, TarballRootfs):
-            from ..archive import plain_tar
-            from ..rootfs.tar import open_tar
+            from ..rootfs.sources.tarball import TarballSource
 
-            archive, _ = self._archive(self.source, work.inputs)
-            plain = work.scratch / "source.tar"
-            plain_tar(archive, plain, self.source.archive.name)
-            return open_files.enter_context(open_tar(plain)).tree(), []
-        return self._minimal(self.source, work)
+            return TarballSource(self.source)
+        from ..rootfs.sources.minimal import MinimalSource
 
-    def _minimal(self, source: MinimalRootfs, work: Work) -> tuple[Tree, list[dict[str, str]]]:
-        from ..rootfs.minimal import add_busybox, applet_paths
-        from ..rootfs.tree import Tree
-
-        tree = Tree()
-        if not source.busybox:
-            return tree, []
-        if self.foreign:
-            path, applets, version = (work.inputs.path("busybox", name) for name in (PROGRAM, APPLETS, VERSION))
-            digest = work.recipe.inputs[f"busybox/{PROGRAM}"]
-            add_busybox(tree, _read(path, digest), applet_paths(applets.read_text()))
-            return tree, [{"name": "busybox", "version": version.read_text().strip(), "sha256": digest}]
-        path, digest = _busybox(), work.recipe.files["busybox"]
-        add_busybox(tree, _read(path, digest), applet_paths(work.run(_LIST, busybox=path).output))
-        told = work.run(_VERSION, busybox=path).output.partition("\n")[0]
-        return tree, [{"name": "busybox", "version": told, "sha256": digest}]
-
-    def _image(self, source: OciRootfs, work: Work, open_files: contextlib.ExitStack) -> Tree:
-        from ..archive import plain_tar, unpack
-        from ..rootfs.oci_image import find_image, image_tree
-
-        folder = source.path
-        if not folder.is_dir():
-            folder = work.scratch / "image"
-            unpack(source.path, folder, source.path.name, lambda done: work.progress(done, 0, "files"))
-        image = find_image(folder, tag=source.tag, arch=arch_of(self.arch).debian)
-        if source.sha256 not in (None, image.digest):
-            raise InputError(f"the image in {source.path} has the digest {image.digest}, not {source.sha256}")
-        return open_files.enter_context(image_tree(image, work.scratch, plain_tar))
-
-    def _oci_identity(self, source: OciRootfs, inputs: Inputs) -> dict[str, Any]:
-        """What decides which image it is, and what is in it: blobs are named by their digests, and held to them."""
-        file = source.path / "index.json" if source.path.is_dir() else source.path
-        if not file.is_file():
-            raise InputError(
-                f"{source.path} is no OCI image layout: it has no index.json",
-                hint="of `docker save`, give the tar itself",
-            )
-        return {"index": inputs.file_digest(file), "tag": source.tag, "sha256": source.sha256, "arch": self.arch}
-
-    @staticmethod
-    def _archive(source: TarballRootfs, inputs: Inputs) -> tuple[Path, str]:
-        """The tar and its sha256. Raises NotBuiltYet, and InputError when it is not the one that the spec names."""
-        if source.archive.path is None:
-            return inputs.path("sources", "rootfs"), inputs.digest("sources", "rootfs")
-        digest = inputs.file_digest(source.archive.path)
-        if source.archive.sha256 not in (None, digest):
-            raise InputError(
-                f"{source.archive.path} has the sha256 {digest}, not {source.archive.sha256} as rootfs.sha256 says"
-            )
-        return source.archive.path, digest
-
-    def _folder_identity(self, inputs: Inputs) -> str:
-        from ..rootfs.folder import folder_identity
-
-        assert isinstance(self.source, FolderRootfs)  # noqa: S101 -- the caller asked
-        return folder_identity(self.source.path, inputs.cache)
+        return MinimalSource(self.source, self.foreign)
 
 
 def _described(entry: OverlayEntry, inputs: Inputs) -> dict[str, Any]:
@@ -232,29 +160,3 @@ def agent_of(info: Path) -> AgentFile:
         return AgentFile(agent["path"].removeprefix("/").encode(), agent["sha256"])
     except (OSError, ValueError, KeyError) as error:
         raise ToolError(f"cannot read {info}: {error}") from error
-
-
-def _read(path: Path, digest: str) -> bytes:
-    """A file's bytes, if they still are what was planned with. Raises ToolError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ToolError(f"cannot read {path}: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ToolError(f"{path} changed while it was used", hint="build again")
-    return data
-
-
-def _busybox() -> Path:
-    """The host's static busybox. Raises ToolError when there is none, or it is not static."""
-    hint = f"{install_hint('busybox')} (or leave it out with rootfs: {{kind: minimal, busybox: false}})"
-    path = run.which("busybox")
-    if path is None:
-        raise ToolError("busybox, which goes into the guest, is not installed", hint=hint)
-    try:
-        static = read_program(path).interpreter is None
-    except InputError:  # no program at all but a script, say
-        static = False
-    if not static:
-        raise ToolError(f"{path} is not a static program, and the guest has no libraries for it", hint=hint)
-    return path

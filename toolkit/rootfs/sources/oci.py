@@ -1,0 +1,49 @@
+"""oci: the layers of a container image on this machine, one on top of the other."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...arch import arch_of
+from ...errors import InputError
+from ...pipeline.stage import Inputs, Work
+from ...spec.model import OciRootfs
+from .source import Base, Identity, Source
+
+
+@dataclass(frozen=True)
+class OciSource(Source):
+    """``arch``: the guest's, which chooses among the images of an index."""
+
+    source: OciRootfs
+    arch: str
+
+    modules: ClassVar[tuple[str, ...]] = ("rootfs/layers.py", "rootfs/oci_image.py", "rootfs/sources/oci.py")
+
+    def identity(self, inputs: Inputs) -> Identity:
+        """What decides which image it is, and what is in it: blobs are named by their digests, and held to them."""
+        source = self.source
+        file = source.path / "index.json" if source.path.is_dir() else source.path
+        if not file.is_file():
+            raise InputError(
+                f"{source.path} is no OCI image layout: it has no index.json",
+                hint="of `docker save`, give the tar itself",
+            )
+        index = inputs.file_digest(file)
+        return Identity({"kind": "oci", "index": index, "tag": source.tag, "sha256": source.sha256, "arch": self.arch})
+
+    def base(self, work: Work, open_files: ExitStack) -> Base:
+        from ...archive import plain_tar, unpack
+        from ..oci_image import find_image, image_tree
+
+        source = self.source
+        folder = source.path
+        if not folder.is_dir():
+            folder = work.scratch / "image"
+            unpack(source.path, folder, source.path.name, lambda done: work.progress(done, 0, "files"))
+        image = find_image(folder, tag=source.tag, arch=arch_of(self.arch).debian)
+        if source.sha256 not in (None, image.digest):
+            raise InputError(f"the image in {source.path} has the digest {image.digest}, not {source.sha256}")
+        return Base(open_files.enter_context(image_tree(image, work.scratch, plain_tar)))
