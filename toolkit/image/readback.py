@@ -21,8 +21,8 @@ from .layout import Layout
 _MAX_PROBLEMS = 20
 
 
-def check_image(path: Path, layout: Layout, kind: str, tree: Tree, agent: AgentFile) -> None:
-    """Compare an image with its layout, the tree and the agent; ``kind``: of file system.
+def check_image(path: Path, layout: Layout, kind: str, tree: Tree, agent: AgentFile | None) -> None:
+    """Compare an image with its layout, the tree and the agent that it may hold; ``kind``: of file system.
 
     Raises ToolError with all that differs.
     """
@@ -32,7 +32,7 @@ def check_image(path: Path, layout: Layout, kind: str, tree: Tree, agent: AgentF
         raise ToolError.many([Problem("the image read back is not what was written"), *problems])
 
 
-def image_problems(path: Path, layout: Layout, kind: str, tree: Tree | None, agent: AgentFile) -> Iterator[str]:
+def image_problems(path: Path, layout: Layout, kind: str, tree: Tree | None, agent: AgentFile | None) -> Iterator[str]:
     """What is wrong with an image, one sentence each. Without a tree only the frame and the agent are looked at."""
     with _opened(path) as fd:
         yield from _frame_problems(fd, layout)
@@ -43,7 +43,8 @@ def image_problems(path: Path, layout: Layout, kind: str, tree: Tree | None, age
             yield from reader.problems(layout.filesystem_size)
             if tree:
                 yield from _tree_problems(reader, tree)
-            yield from _agent_problems(reader, agent)
+            if agent:
+                yield from _agent_problems(reader, agent)
         except DamagedError as damage:
             yield f"the file system is damaged: {damage}"
 
