@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from .. import run
 from ..errors import ToolError
@@ -54,6 +56,9 @@ class BuildInputs(Inputs):
 
     def file_digest(self, path: Path) -> str:
         return self._memo.digest(path)
+
+    def resolved(self, key: str, request: Mapping[str, Any], find: Callable[[], Any]) -> Any:
+        return find()
 
     @property
     def cache(self) -> Path:

@@ -113,6 +113,14 @@ class Inputs(ABC):
     def file_digest(self, path: Path) -> str:
         """The sha256 of a file on disk, remembered by size, inode and times. Raises InputError when unreadable."""
 
+    @abstractmethod
+    def resolved(self, key: str, request: Mapping[str, Any], find: Callable[[], Any]) -> Any:
+        """What a wish is today, exactly: a package's version and digest, an image's digest; all JSON.
+
+        ``key``: a short stable name, such as ``rootfs.packages``; ``request``: all that the wish depends on, without
+        paths of this machine; ``find``: looks it up in the world. A lock file may answer in its place.
+        """
+
     @property
     @abstractmethod
     def cache(self) -> Path:
