@@ -7,6 +7,7 @@ that order, times are the tree's own; device numbers of the host's disk, which c
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _TRAILER = b"TRAILER!!!"
 _PADDING = 512  # of the whole archive, as cpio(1) does
 _LIMIT = 1 << 32  # every number has eight hex digits
 _MAX_NAME = 4096
+_WHOLE_HEADER = re.compile(_MAGIC + rb"[0-9A-Fa-f]{104}")
 
 
 def write_cpio(tree: Tree, path: Path) -> int:
@@ -104,7 +106,7 @@ def read_cpio(fd: int) -> Iterator[Entry]:
     at = 0
     while True:
         head = os.pread(fd, _HEADER, at)
-        if len(head) != _HEADER or not head.startswith(_MAGIC):
+        if not _WHOLE_HEADER.fullmatch(head):
             raise ValueError(f"there is no member at byte {at}")
         fields = [int(head[i : i + 8], 16) for i in range(6, _HEADER, 8)]
         number, mode, uid, gid, links, mtime, size, _, _, major, minor, name_size, _ = fields
