@@ -41,7 +41,7 @@ $(error The source tree is not clean)
 endif
 RELEASE = $(VERSION).$(PATCHLEVEL).$(SUBLEVEL)$(LOCALVERSION)
 FLAGS = -nostdlib -static -ffreestanding -fno-pie -no-pie -Wl,--build-id=none -fmacro-prefix-map=$(CURDIR)/=
-.PHONY: allnoconfig vmlinux bzImage kernelrelease
+.PHONY: allnoconfig vmlinux bzImage kernelrelease modules modules_install
 allnoconfig:
 	@mkdir -p $(O)
 	@python3 scripts/conf.py Kconfig $(O)/.config
@@ -61,11 +61,25 @@ vmlinux: $(O)/vmlinux
 bzImage: $(O)/vmlinux
 	@mkdir -p $(O)/arch/x86/boot
 	@{ head -c 514 /dev/zero; printf HdrS; cat $<; } > $(O)/arch/x86/boot/bzImage
+modules: $(O)/.config
+	@mkdir -p $(O)/lib
+	@$(CC) -c -o $(O)/lib/extra.ko -fmacro-prefix-map=$(CURDIR)/= $(CURDIR)/lib/extra.c
+modules_install:
+	@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)/kernel/lib
+	@cp $(O)/lib/extra.ko $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)/kernel/lib
 """
 
 MAIN = """\
 const char banner[] = BANNER, where[] = __FILE__, config[] = CONFIG;
 void _start(void) { __asm__ volatile("hlt" :: "r"(banner), "r"(where), "r"(config)); }
+"""
+
+EXTRA = """\
+#define INFO(name, text) const char name[] __attribute__((section(".modinfo"), used)) = text
+INFO(module_name, "name=extra");
+INFO(licence, "license=GPL");
+INFO(depends, "depends=");
+INFO(vermagic, "vermagic=6.12.9 SMP");
 """
 
 KCONFIG = """\
@@ -85,6 +99,12 @@ config NR_CPUS
 
 config KERNEL_ZSTD
 	bool "zstd"
+
+config MODULES
+	bool "Modules"
+
+config EXTRA
+	tristate "Something extra"
 """
 
 NET_KCONFIG = """\
@@ -119,6 +139,7 @@ FILES = {
     "Kconfig": KCONFIG,
     "net/Kconfig": NET_KCONFIG,
     "init/main.c": MAIN,
+    "lib/extra.c": EXTRA,
     "scripts/conf.py": CONF,
 }
 

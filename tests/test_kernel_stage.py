@@ -12,9 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from image_parts import AGENT, Given
 from kata_toolkit.errors import InputError, ToolError, Where
 from kata_toolkit.events import Progress
-from kata_toolkit.spec.model import KernelOption, TreeKernel
+from kata_toolkit.rootfs.tar import open_tar
+from kata_toolkit.spec.model import KernelOption, MinimalRootfs, OverlayEntry, TreeKernel
+from kata_toolkit.stages.rootfs import RootfsStage
 from kernel_harness import FILES, VERSION, Bench, fake_library, kernel_stages, later_make
 
 pytest_plugins = ("kernel_fixtures",)
@@ -38,6 +41,29 @@ def test_a_kernel_comes_out_with_all_its_files(bench: Bench, tree: Path) -> None
     assert b"_start" not in kernel.path("vmlinux").read_bytes(), "vmlinux is not stripped"
     assert kernel.path("config").read_bytes() == entries["kernel_config"].path("config").read_bytes()
     assert b"kata-toolkit@kata-toolkit) Thu Jan  1 00:00:00 UTC 1970" in kernel.path("vmlinux").read_bytes()
+
+
+def test_modules_of_the_configuration_go_where_the_overlay_wants_them(bench: Bench, tree: Path, tmp_path: Path) -> None:
+    overlay = (OverlayEntry("modules", "", SPEC),)
+    root = RootfsStage(MinimalRootfs(busybox=False, overlay=overlay))
+    modular = (option("CONFIG_MODULES", "y"), option("CONFIG_EXTRA", "m"))
+    kernel = kernel_stages(TreeKernel(tree), options=modular)
+    entries = bench.build([*kernel, Given("agent", {"init": AGENT}), root])
+    folder = f"lib/modules/{VERSION}".encode()
+    with open_tar(entries["rootfs"].path("rootfs.tar")) as tar:
+        made = tar.tree()
+        module = made.get(folder + b"/kernel/lib/extra.ko")
+        assert module is not None
+        assert (module.uid, module.mode, module.mtime) == (0, 0o644, 0)
+        dep = made.get(folder + b"/modules.dep")
+        assert dep is not None
+        assert dep.content is not None
+        assert dep.content.read(0, dep.size) == b"kernel/lib/extra.ko:\n"
+    again = Bench(tmp_path / "other").build(kernel, "kernel")["kernel"]
+    assert again.files["modules.tar"].sha256 == entries["kernel"].files["modules.tar"].sha256
+    with pytest.raises(InputError, match="the kernel has no modules") as caught:
+        bench.build([*kernel_stages(TreeKernel(tree)), Given("agent", {"init": AGENT}), root])
+    assert caught.value.problems[0].where == SPEC
 
 
 def test_the_tree_is_not_written_to(bench: Bench, tree: Path) -> None:

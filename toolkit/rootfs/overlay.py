@@ -18,15 +18,18 @@ _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _MAX_DATABASE = 1 << 20  # bytes of /etc/passwd or /etc/group
 
 
-def apply(tree: Tree, entries: tuple[OverlayEntry, ...], facts: Mapping[str, str]) -> None:
-    """Change a tree. ``facts`` are what texts may name, as ``{{ name }}``.
+def apply(tree: Tree, entries: tuple[OverlayEntry, ...], facts: Mapping[str, str], modules: Tree | None = None) -> None:
+    """Change a tree. ``facts`` are what texts may name, as ``{{ name }}``; ``modules``: the kernel's, if it has any.
 
     Raises InputError with every entry that cannot be applied, at its place in the spec.
     """
     problems = []
     for entry in entries:
         try:
-            _KINDS[entry.kind](tree, entry, facts)
+            if entry.kind == "modules":
+                _modules(tree, modules)
+            else:
+                _KINDS[entry.kind](tree, entry, facts)
         except InputError as error:
             problems += [Problem(p.message, entry.where, p.hint) for p in error.problems]
     if problems:
@@ -104,6 +107,19 @@ def _remove(tree: Tree, entry: OverlayEntry, facts: Mapping[str, str]) -> None:
             f"{shown(path)} is not there, so it cannot be left out", hint="is it a symbolic link's target?"
         )
     tree.remove(path)
+
+
+def _modules(tree: Tree, modules: Tree | None) -> None:
+    """The kernel's modules; folders that are there stay as they are."""
+    if modules is None:
+        raise InputError(
+            "the kernel has no modules",
+            hint='add the feature "modules", and give options the value m: kernel: {options: {CONFIG_…: m}}',
+        )
+    for path, node in modules.walk():
+        target = tree.resolved(path)
+        if node.kind is not Kind.DIRECTORY or target not in tree:
+            tree.add(target, node)
 
 
 def _user(tree: Tree, entry: OverlayEntry, facts: Mapping[str, str]) -> None:

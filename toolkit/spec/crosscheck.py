@@ -13,6 +13,7 @@ from ..arch import arch_of
 from ..errors import InputError, Problem, Where
 from ..pipeline.files import sha256_of
 from ..resources import resource
+from .image_rules import image_layout, image_room, image_size
 from .model import (
     Artifact,
     BinaryAgent,
@@ -222,7 +223,7 @@ def _rootfs_files(read: Read) -> Iterator[Problem]:
         yield from _artifact(spec.rootfs.archive, tree, ("rootfs",))
     elif isinstance(spec.rootfs, FolderRootfs):
         yield from check_folder(spec.rootfs.path, tree.value_where(("rootfs", "path")))
-    elif isinstance(spec.rootfs, OciRootfs):
+    elif isinstance(spec.rootfs, OciRootfs) and spec.rootfs.path:
         check = check_folder if spec.rootfs.path.is_dir() else check_file
         yield from check(spec.rootfs.path, tree.value_where(("rootfs", "path")))
     steps = read.steps(("rootfs", "overlay"))
@@ -230,6 +231,10 @@ def _rootfs_files(read: Read) -> Iterator[Problem]:
         if entry.source:
             check = check_folder if entry.kind == "directory" else check_file
             yield from check(entry.source, tree.value_where((*step, "from")))
+        elif entry.kind == "modules" and isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
+            packaged = isinstance(spec.kernel.source, PackagedKernel)
+            why = "are in the guest without it" if packaged else "are not known"
+            yield Problem(f"the modules of a kernel that is not compiled here {why}", entry.where, "remove it")
 
 
 def _cmdline_words(read: Read) -> Iterator[Problem]:
@@ -335,6 +340,9 @@ RULES = (
     Rule(_settings),
     Rule(_budgets_possible),
     Rule(_memory_budget_possible, needs=(HYPERVISORS,)),
+    Rule(image_room),
+    Rule(image_size, needs=(HYPERVISORS, ("image", "align_mib"))),
+    Rule(image_layout, needs=(("image", "dax"), ("image", "verity"))),
     Rule(_wrapper_name),
     Rule(_prefix),
 )

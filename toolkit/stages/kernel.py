@@ -15,13 +15,25 @@ from .. import kbuild
 from ..errors import InputError, ToolError
 from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
-from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..toolchain import Toolchain
 from .kernel_source import KernelOrigin
 
 _COMPILED = re.compile(r"^\s+(?:CC|AS)\s+(\S+)$")  # what make prints for each object of the kernel
 # How bzImage is packed decides which tool's bytes are in it.
 _COMPRESSORS = {"GZIP": "gzip", "ZSTD": "zstd", "XZ": "xz", "LZ4": "lz4", "BZIP2": "bzip2", "LZMA": "xz", "LZO": "lzop"}
+MODULES = "modules.tar"
+# Our code that lays out the modules' tar.
+_LAYS_OUT_MODULES = (
+    "elf.py",
+    "modinfo.py",
+    "module_tree.py",
+    "rootfs/tar_header.py",
+    "rootfs/tar_pax.py",
+    "rootfs/tar_sparse.py",
+    "rootfs/tar_write.py",
+    "rootfs/tree.py",
+)
 # What make's output says when a header is missing, and the Debian package that has it.
 _HEADERS = {
     "gelf.h": "libelf-dev",
@@ -35,7 +47,8 @@ _HEADERS = {
 @dataclass(frozen=True)
 class KernelStage(Stage):
     """Output: ``vmlinux`` (what QEMU boots: a packed ELF file, or the architecture's Image), ``vmlinuz``, ``config``,
-    ``System.map``, ``release``, and ``objects``, the names of those that vmlinux was linked from.
+    ``System.map``, ``release``, and ``objects``, the names of those that vmlinux was linked from. With modules in
+    the configuration ``modules.tar``, their lib/modules.
     """
 
     name: ClassVar[str] = "kernel"
@@ -52,10 +65,12 @@ class KernelStage(Stage):
         toolchain = self._toolchain()
         config = inputs.path("kernel_config", "config").read_text()
         tools = {tool: inputs.tool(tool, "--version") for tool in ("bc", "gzip", *_compressor(config))}
+        modular = "\nCONFIG_MODULES=y\n" in config and "=m\n" in config
         return Recipe(
             commands=[
-                kbuild.make(toolchain, "-j@jobs@", *toolchain.arch.targets),
+                kbuild.make(toolchain, "-j@jobs@", *toolchain.arch.targets, *(["modules"] if modular else [])),
                 kbuild.make(toolchain, "-s", "kernelrelease"),
+                *([_install_modules(toolchain)] if modular else []),
             ],
             options={"arch": self.arch},
             inputs={
@@ -63,7 +78,7 @@ class KernelStage(Stage):
                 "kernel_source/source.json": inputs.digest("kernel_source", "source.json"),
             },
             tools={**toolchain.identities(inputs), **tools},
-            modules=self.module_digests(),
+            modules=self.module_digests(*(_LAYS_OUT_MODULES if modular else ())),
         )
 
     def run(self, work: Work) -> None:
@@ -87,7 +102,7 @@ class KernelStage(Stage):
 
         toolchain = self._toolchain()
         arch = toolchain.arch
-        compile_, release = work.recipe.commands
+        compile_, release, *install = work.recipe.commands
         cache = work.inputs.cache
         name = f"kernel-build-{_key(work.recipe, tree.path)}"
         with kbuild.build_folder(cache, name) as (build, kept):
@@ -111,7 +126,29 @@ class KernelStage(Stage):
             shutil.copyfile(build / "System.map", work.out / "System.map")
             (work.out / "objects").write_text("".join(f"{name}\n" for name in linked_objects(build)))
             version = work.run(release, **places).output.splitlines()[-1]
+            if install:
+                work.run(install[0], **places)
         (work.out / "release").write_text(version + "\n")
+        if install:
+            _keep_modules(work, version, arch.machine)
+
+
+def _install_modules(toolchain: Toolchain) -> Command:
+    """Stripped as they lie in a guest; the indexes are written by us (see module_tree.py), not by depmod."""
+    return kbuild.make(
+        toolchain, "-s", "modules_install", "INSTALL_MOD_PATH=@scratch@/root", "INSTALL_MOD_STRIP=1", "DEPMOD=true"
+    )
+
+
+def _keep_modules(work: Work, release: str, machine: int) -> None:
+    """All modules as a tar; in a guest they are loaded when they are asked for."""
+    from ..module_tree import ModuleFolder, modules_tree
+    from ..rootfs.tar_write import write_tar
+
+    folder = ModuleFolder(work.scratch / "root/lib/modules" / release, release, machine)
+    tree, _, names = modules_tree(folder, (), folder.files)
+    write_tar(tree, work.out / MODULES)
+    work.note(f"modules: {len(names)}")
 
 
 def _compressor(config: str) -> list[str]:

@@ -19,6 +19,7 @@ TAR = "rootfs.tar"
 INFO = "rootfs.json"
 LICENCES = "licences"  # a folder
 LOADER, MODULES = "load", "modules.tar"  # of the kernel_modules stage
+_BUILT_MODULES = "kernel/modules.tar"
 _AGENT_FILE = "init"
 _POLICY_FILE = "default-policy.rego"
 
@@ -66,6 +67,9 @@ class RootfsStage(Stage):
             digests[f"agent/{_POLICY_FILE}"] = inputs.digest("agent", _POLICY_FILE)
         if self.modular:
             digests |= {f"kernel_modules/{name}": inputs.digest("kernel_modules", name) for name in (LOADER, MODULES)}
+        if any(entry.kind == "modules" for entry in self.source.overlay):
+            with contextlib.suppress(KeyError):  # a kernel without: the overlay says so at its line
+                digests[_BUILT_MODULES] = inputs.digest(*_BUILT_MODULES.split("/"))
         options = dict(identity.options)
         if self.source.overlay:
             options["overlay"] = [_described(entry, inputs) for entry in self.source.overlay]
@@ -95,7 +99,10 @@ class RootfsStage(Stage):
             base = self._source().base(work, open_files)
             tree = base.tree
             furnish(tree)
-            apply(tree, self.source.overlay, self.facts)
+            built = None
+            if _BUILT_MODULES in work.recipe.inputs:
+                built = open_files.enter_context(open_tar(work.inputs.path(*_BUILT_MODULES.split("/")))).tree()
+            apply(tree, self.source.overlay, self.facts, built)
             place = place_agent(tree, agent, policy)
             if self.modular:
                 modules = open_files.enter_context(open_tar(work.inputs.path("kernel_modules", MODULES)))
