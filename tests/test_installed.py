@@ -39,9 +39,11 @@ def _data(root: Path) -> set[str]:
     return {f"kata_toolkit/data/{p.relative_to(root)}" for p in files}
 
 
-def test_the_wheel_carries_all_data(wheel: Path, root: Path) -> None:
+def test_the_wheel_carries_all_code_and_data(wheel: Path, root: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+    code = {f"kata_toolkit/{p.relative_to(root / 'toolkit')}" for p in (root / "toolkit").rglob("*.py")}
+    assert code <= names, "a package is missing in pyproject.toml"
     assert _data(root) <= names
     assert not [n for n in names if not n.startswith("kata_toolkit")]
 
