@@ -22,6 +22,7 @@ from kata_toolkit.errors import InputError
 from kata_toolkit.image.erofs import Erofs, Written, crc32c
 from kata_toolkit.image.erofs_read import ErofsReader
 from kata_toolkit.image.filesystem import DamagedError, Inode, lookup, walk
+from kata_toolkit.image.placement import Shape
 from kata_toolkit.image.readback import _tree_problems
 from kata_toolkit.image.sparse_file import SparseFile, copy_data
 from kata_toolkit.rootfs.tree import Kind, Node, Tree, read_padded
@@ -31,6 +32,7 @@ from kata_toolkit.stages.image import ImageStage
 
 ENV = environment()
 UUID = bytes(range(16))
+PACKED = Shape()
 BLOCK = 4096
 
 
@@ -65,8 +67,8 @@ TREES = {
 
 def write(tree: Tree, path: Path) -> Written:
     plan = Erofs(tree)
-    with SparseFile(path, plan.smallest) as out:
-        return plan.write(out, 0, plan.smallest, UUID, lambda done, total: None)
+    with SparseFile(path, plan.smallest(PACKED)) as out:
+        return plan.write(out, 0, plan.smallest(PACKED), PACKED, UUID, lambda done, total: None)
 
 
 def problems(path: Path, tree: Tree) -> list[str]:
@@ -162,8 +164,8 @@ def test_what_erofs_cannot_hold_is_refused(node: Node, message: str) -> None:
 
 def test_it_must_fit(tmp_path: Path) -> None:
     plan = Erofs(rich_tree())
-    with pytest.raises(InputError, match="does not fit"), SparseFile(tmp_path / "fs", plan.smallest) as out:
-        plan.write(out, 0, plan.smallest - BLOCK, UUID, lambda done, total: None)
+    with pytest.raises(InputError, match="does not fit"), SparseFile(tmp_path / "fs", plan.smallest(PACKED)) as out:
+        plan.write(out, 0, plan.smallest(PACKED) - BLOCK, PACKED, UUID, lambda done, total: None)
 
 
 names = st.binary(min_size=1, max_size=255).filter(

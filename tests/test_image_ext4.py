@@ -19,22 +19,24 @@ from kata_toolkit.errors import InputError, ToolError
 from kata_toolkit.image.ext4 import Ext4, Written
 from kata_toolkit.image.ext4_read import Ext4Reader
 from kata_toolkit.image.filesystem import walk
+from kata_toolkit.image.placement import Shape
 from kata_toolkit.image.readback import _tree_problems
 from kata_toolkit.image.sparse_file import SparseFile
 from kata_toolkit.rootfs.tree import Bytes, Kind, Node, OnDisk, Tree
 from kata_toolkit.run import environment
 
 UUID, SEED = bytes(range(16)), bytes(range(16, 32))
+PACKED = Shape()
 ENV = environment()
 
 
 def write(tree: Tree, path: Path, size: int = 0) -> Written:
     plan = Ext4(tree, SEED)
-    size = size or plan.smallest
-    while not plan.fits(size):
+    size = size or plan.smallest(PACKED)
+    while not plan.fits(size, PACKED):
         size += 4096
     with SparseFile(path, size) as out:
-        return plan.write(out, 0, size, UUID, lambda done, total: None)
+        return plan.write(out, 0, size, PACKED, UUID, lambda done, total: None)
 
 
 def fsck(path: Path) -> str:
@@ -73,12 +75,12 @@ def test_e2fsck_and_the_reader_are_content(tmp_path: Path, make: type[Tree], siz
 @pytest.mark.tool
 def test_the_smallest_size_is_the_smallest(tmp_path: Path) -> None:
     plan = Ext4(rich_tree(), SEED)
-    assert plan.fits(plan.smallest)
-    assert not plan.fits(plan.smallest - 4096)
+    assert plan.fits(plan.smallest(PACKED), PACKED)
+    assert not plan.fits(plan.smallest(PACKED) - 4096, PACKED)
     written = write(rich_tree(), tmp_path / "fs")
     assert written.used_blocks == written.blocks
-    with pytest.raises(InputError, match="does not fit"), SparseFile(tmp_path / "small", plan.smallest) as out:
-        plan.write(out, 0, plan.smallest - 4096, UUID, lambda done, total: None)
+    with pytest.raises(InputError, match="does not fit"), SparseFile(tmp_path / "small", plan.smallest(PACKED)) as out:
+        plan.write(out, 0, plan.smallest(PACKED) - 4096, PACKED, UUID, lambda done, total: None)
 
 
 @pytest.mark.tool

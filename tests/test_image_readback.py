@@ -13,6 +13,7 @@ from kata_toolkit.errors import ToolError
 from kata_toolkit.image import dax, mbr
 from kata_toolkit.image.ext4 import Ext4
 from kata_toolkit.image.layout import MIB, Layout, layout_for
+from kata_toolkit.image.placement import Shape
 from kata_toolkit.image.readback import check_image, image_problems
 from kata_toolkit.image.sparse_file import SparseFile
 from kata_toolkit.rootfs.agent_file import AgentFile
@@ -37,13 +38,13 @@ def small_tree() -> Tree:
 
 def write(path: Path, tree: Tree, *, with_dax: bool = True) -> Layout:
     plan = Ext4(tree, bytes(16))
-    layout = layout_for(plan.smallest, with_dax, 2)
+    layout = layout_for(plan.smallest(Shape()), with_dax, 2)
     with SparseFile(path, layout.size) as out:
         for offset, partitions in layout.tables:
             out.write(offset, mbr.mbr(partitions, 7))
         if with_dax:
             out.write(dax.OFFSET, dax.pfn_block())
-        plan.write(out, layout.start, layout.filesystem_size, bytes(16), lambda done, total: None)
+        plan.write(out, layout.start, layout.filesystem_size, Shape(), bytes(16), lambda done, total: None)
     return layout
 
 

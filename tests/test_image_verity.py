@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from image_parts import AGENT_SHA256, build, rich_tree, rootfs_of
 from kata_toolkit.image.layout import MIB, layout_for, layout_of
+from kata_toolkit.image.mbr import mbr
 from kata_toolkit.image.verity import BLOCK, Verity, hash_tree, parse, tree_size
 from kata_toolkit.run import environment
 from kata_toolkit.spec.model import Image
@@ -85,7 +86,8 @@ def test_the_layout_has_a_second_partition() -> None:
         MIB,
     )
     assert layout.size == 128 * MIB
-    assert layout_of(layout.size, True, layout.filesystem_size // BLOCK) == layout
+    table = mbr(layout.tables[0][1], 1)
+    assert layout_of(layout.size, True, table, layout.filesystem_size // BLOCK) == layout
     assert [[p.start for p in parts] for _, parts in layout.tables] == [[3 * MIB, 9 * MIB], [MIB, 7 * MIB]]
 
 

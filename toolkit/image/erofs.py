@@ -1,9 +1,9 @@
 """Writes a tree as an uncompressed EROFS: unprivileged, no mount, no folder staged on the host.
 
-Files are stored plainly, in whole blocks and one after the other, which is what DAX can map; folders and targets of
-symbolic links lie behind their inodes where they fit. The bytes depend on the tree and the uuid only: not on a tool's
-version, the clock or the disk. Format: Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h of the kernel.
-Read back by `erofs_read` and by fsck.erofs.
+Files are stored plainly and in whole blocks, which is what DAX can map, one after the other or where `placement` puts
+them; folders and targets of symbolic links lie behind their inodes where they fit. The bytes depend on the tree, the
+shape and the uuid only: not on a tool's version, the clock or the disk. Format: Documentation/filesystems/erofs.rst
+and fs/erofs/erofs_fs.h of the kernel. Read back by `erofs_read` and by fsck.erofs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ..errors import InputError
 from ..rootfs.tree import CHUNK, Kind, Node, Tree, read_padded, shown
+from .placement import Piece, Shape, place
 from .sparse_file import SparseFile
 
 BLOCK = 4096
@@ -91,41 +92,48 @@ class Erofs:
         self._build_time = min(times, key=lambda time: (-times[time], time))  # what most inodes need not repeat
         for inode in self._inodes:
             _measure(inode, self._build_time)
-        self._blocks = self._allocate()
+        self._files = [i for i in self._inodes if i.node.kind is Kind.FILE and i.data_blocks]
+        self._pieces = [Piece(0, inode.data_blocks) for inode in self._files]
+        self._first_file = self._allocate()
 
     @property
-    def smallest(self) -> int:
+    def huge_pages(self) -> int:
+        """How many 2 MiB pages of files can be mapped whole, if the shape allows it."""
+        return sum(piece.huge_pages for piece in self._pieces)
+
+    def smallest(self, shape: Shape) -> int:
         """Its size in bytes."""
-        return self._blocks * BLOCK
+        return place(self._pieces, self._first_file, huge=shape.huge)[1] * BLOCK
 
-    def fits(self, size: int) -> bool:
+    def fits(self, size: int, shape: Shape) -> bool:
         """Whether it fits that many bytes."""
-        return self.smallest <= size and self._blocks < _MAX_BLOCKS
+        smallest = self.smallest(shape)
+        return smallest <= size and smallest < _MAX_BLOCKS * BLOCK
 
-    def write(self, out: SparseFile, offset: int, size: int, uuid: bytes, progress: Progress) -> Written:
+    def write(self, out: SparseFile, offset: int, size: int, shape: Shape, uuid: bytes, progress: Progress) -> Written:
         """Write it at ``offset`` of a file, into ``size`` bytes; ``uuid``: 16 bytes.
 
         ``progress`` gets files done and files in all. Raises InputError when it does not fit, ToolError when the
         disk is full.
         """
-        if not self.fits(size):
-            raise InputError(f"a file system of {self.smallest} bytes does not fit {size}")
-        self._write_inodes(out, offset, uuid)
-        files = [i for i in self._inodes if i.node.content and i.data_blocks]
-        step = max(1, len(files) // _STEPS)
-        for done, inode in enumerate(files):
+        if not self.fits(size, shape):
+            raise InputError(f"a file system of {self.smallest(shape)} bytes does not fit {size}")
+        starts, blocks = place(self._pieces, self._first_file, huge=shape.huge)
+        for inode, start in zip(self._files, starts, strict=True):
+            inode.data_at = start
+        self._write_inodes(out, offset, uuid, blocks)
+        step = max(1, len(self._files) // _STEPS)
+        for done, inode in enumerate(self._files):
             if done % step == 0:
-                progress(done, len(files))
+                progress(done, len(self._files))
             for position, data in _file_data(inode):
                 out.write(offset + inode.data_at * BLOCK + position, data)
-        progress(len(files), len(files))
-        return Written(size // BLOCK, self._blocks, len(self._inodes))
+        progress(len(self._files), len(self._files))
+        used = self._first_file + sum(piece.length for piece in self._pieces)
+        return Written(size // BLOCK, used, len(self._inodes))
 
     def _allocate(self) -> int:
-        """Give every inode its place and its blocks; the number of blocks in all.
-
-        Inodes come first, then folders and the like, then files in path order.
-        """
+        """Give every inode its place, and folders and the like blocks behind; the first block for files."""
         at = _SUPERBLOCK_AT + _SUPERBLOCK_SIZE
         for inode in self._inodes:
             whole = inode.header + inode.tail
@@ -134,14 +142,13 @@ class Erofs:
             inode.at = at
             at += whole + -whole % _UNIT
         block = -(-at // BLOCK)
-        for is_file in (False, True):
-            for inode in self._inodes:
-                if (inode.node.kind is Kind.FILE) is is_file and inode.data_blocks:
-                    inode.data_at = block
-                    block += inode.data_blocks
+        for inode in self._inodes:
+            if inode.node.kind is not Kind.FILE and inode.data_blocks:
+                inode.data_at = block
+                block += inode.data_blocks
         return block
 
-    def _write_inodes(self, out: SparseFile, offset: int, uuid: bytes) -> None:
+    def _write_inodes(self, out: SparseFile, offset: int, uuid: bytes, blocks: int) -> None:
         """All that is not a file's data. Blocks are written as they fill up: inodes ascend."""
         pending, start = bytearray(_SUPERBLOCK_AT + _SUPERBLOCK_SIZE), 0
         first_block = b""
@@ -159,14 +166,14 @@ class Erofs:
                 start += whole
         pending += bytes(-len(pending) % BLOCK)
         out.write(offset + start, bytes(pending))
-        self._write_superblock(out, offset, uuid, first_block or bytes(pending[:BLOCK]))
+        self._write_superblock(out, offset, uuid, blocks, first_block or bytes(pending[:BLOCK]))
 
-    def _write_superblock(self, out: SparseFile, offset: int, uuid: bytes, block: bytes) -> None:
+    def _write_superblock(self, out: SparseFile, offset: int, uuid: bytes, blocks: int, block: bytes) -> None:
         root = self._inodes[0].at // _UNIT
         fields = struct.pack(
             "<IIIBBHQQIIII16s16sIHHH",
             _MAGIC, 0, _CHECKSUM | _MTIME, BLOCK.bit_length() - 1, 0, root, len(self._inodes),
-            self._build_time, 0, self._blocks, 0, 0, uuid, b"", 0, 0, 0, 0,
+            self._build_time, 0, blocks, 0, 0, uuid, b"", 0, 0, 0, 0,
         ).ljust(_SUPERBLOCK_SIZE, b"\0")  # fmt: skip
         rest = block[_SUPERBLOCK_AT + _SUPERBLOCK_SIZE :]
         checksum = crc32c(fields + rest)

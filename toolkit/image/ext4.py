@@ -1,8 +1,8 @@
 """Writes a tree as an ext4 file system: unprivileged, no loop device, no mount, no folder staged on the host.
 
-The bytes depend on the tree, the size and the two ids only: not on a tool's version, the clock or the disk. Files lie
-one after the other, unfragmented, in path order; superblock copies, a journal, checksums, hashed folders and
-lost+found are left out, since the guest never writes here. Read back by `ext4_read` and by e2fsck.
+The bytes depend on the tree, the shape, the size and the two ids only: not on a tool's version, the clock or the disk.
+Files lie unfragmented, in path order or where `placement` puts them; superblock copies, a journal, checksums, hashed
+folders and lost+found are left out, since the guest never writes here. Read back by `ext4_read` and by e2fsck.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from ..errors import InputError
 from ..rootfs.tree import CHUNK, Content, Kind, Node, Tree, read_padded, shown
 from . import ext4_records as records
+from .ext4_frame import Taken, geometry_for, write_frame
 from .ext4_records import BLOCK, Extent, Geometry
 from .ext4_xattr import attribute_block, inline_attributes
+from .placement import Piece, Shape, merged, place
 from .sparse_file import SparseFile
 
-_SUPERBLOCK_AT = 1024
 _MAX_BLOCKS = 1 << 32
 _STEPS = 100  # how often progress is told
 Progress = Callable[[int, int], None]
@@ -28,7 +29,7 @@ class _Inode:
     """One inode to be written; ``own_at`` and ``extents`` are filled in when blocks are allocated.
 
     ``own``: whole blocks that belong to it and are no file's data: attributes, then a folder's entries or a long
-    target. Blocks of its extent tree follow them. ``runs``: a file's data as (logical, length), in blocks.
+    target. Blocks of its extent tree follow them. ``pieces``: a file's data.
     """
 
     number: int
@@ -40,7 +41,7 @@ class _Inode:
     own: bytes = b""
     own_at: int = 0
     tree_blocks: int = 0
-    runs: list[tuple[int, int]] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
     extents: list[Extent] = field(default_factory=list)
 
     @property
@@ -53,7 +54,7 @@ class _Inode:
 
     @property
     def data_blocks(self) -> int:
-        return sum(length for _, length in self.runs)
+        return sum(piece.length for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,46 +81,48 @@ class Ext4:
                 _measure(inode)
             except InputError as error:
                 raise _named(error, inode.path) from error
-        self._needed = sum(i.own_blocks + i.data_blocks for i in self._inodes)
+        self._pieces = [piece for inode in self._inodes for piece in inode.pieces]
+        self._own = sum(inode.own_blocks for inode in self._inodes)
         self._last_inode = max(records.FIRST_INODE - 1, self._inodes[-1].number)
 
     @property
-    def smallest(self) -> int:
+    def huge_pages(self) -> int:
+        """How many 2 MiB pages of files can be mapped whole, if the shape allows it."""
+        return sum(piece.huge_pages for piece in self._pieces)
+
+    def smallest(self, shape: Shape) -> int:
         """The least size in bytes that holds it."""
-        blocks = self._needed
+        blocks = 1
         while True:
-            need = self._geometry(blocks).first_data + self._needed
+            need = self._end(blocks, shape) + shape.free_blocks
             if need <= blocks:
                 return blocks * BLOCK
             blocks = need
 
-    def fits(self, size: int) -> bool:
+    def fits(self, size: int, shape: Shape) -> bool:
         """Whether it fits that many bytes; a larger size can need more blocks for bitmaps."""
         blocks = size // BLOCK
-        return 0 < blocks < _MAX_BLOCKS and self._geometry(blocks).first_data + self._needed <= blocks
+        return 0 < blocks < _MAX_BLOCKS and self._end(blocks, shape) + shape.free_blocks <= blocks
 
-    def _geometry(self, blocks: int) -> Geometry:
-        """Groups as large as can be; smaller ones where there are more inodes than so few groups can hold."""
-        most = records.BLOCKS_PER_GROUP
-        groups, per_group = -(-blocks // most), most
-        wanted = -(-self._last_inode // most)
-        if wanted > groups:
-            per_group = max(blocks // wanted // 8 * 8, 8)
-            groups = -(-blocks // per_group)
-        unit = records.INODES_PER_BLOCK
-        return Geometry(blocks, groups, per_group, -(-self._last_inode // (groups * unit)) * unit)
+    def _geometry(self, blocks: int, shape: Shape) -> Geometry:
+        return geometry_for(blocks, self._last_inode + shape.spare_inodes)
 
-    def write(self, out: SparseFile, offset: int, size: int, uuid: bytes, progress: Progress) -> Written:
+    def _end(self, blocks: int, shape: Shape) -> int:
+        """The first block behind all that is used, in a file system of that many."""
+        first = self._geometry(blocks, shape).first_data + self._own
+        return place(self._pieces, first, huge=shape.huge)[1] if self._pieces else first
+
+    def write(self, out: SparseFile, offset: int, size: int, shape: Shape, uuid: bytes, progress: Progress) -> Written:
         """Write it at ``offset`` of a file, ``size`` bytes large; ``uuid`` has 16 bytes.
 
         ``progress`` gets files done and files in all. Raises InputError when it does not fit, ToolError when the
         disk is full.
         """
-        if size % BLOCK or not self.fits(size):
-            raise InputError(f"a file system of {self.smallest} bytes does not fit {size}")
-        geometry = self._geometry(size // BLOCK)
-        end = self._allocate(geometry.first_data)
-        _write_frame(out, offset, geometry, self._inodes, end, (uuid, self._hash_seed))
+        if size % BLOCK or not self.fits(size, shape):
+            raise InputError(f"a file system of {self.smallest(shape)} bytes does not fit {size}")
+        geometry = self._geometry(size // BLOCK, shape)
+        taken = self._allocate(geometry.first_data, shape)
+        write_frame(out, offset, geometry, taken, uuid, self._hash_seed)
         self._write_inodes(out, offset, geometry)
         files = [(i.node.content, i.extents) for i in self._inodes if i.node.content and i.extents]
         step = max(1, len(files) // _STEPS)
@@ -130,20 +133,27 @@ class Ext4:
                 out.write(offset + position, data)
         progress(len(files), len(files))
         inodes = geometry.groups * geometry.inodes_per_group
-        return Written(geometry.blocks, end, inodes, records.FIRST_INODE - 1 + len(self._inodes) - 1)
+        return Written(geometry.blocks, taken.blocks, inodes, records.FIRST_INODE - 1 + len(self._inodes) - 1)
 
-    def _allocate(self, block: int) -> int:
-        """Give every inode its blocks from there on; returns the first free one.
+    def _allocate(self, block: int, shape: Shape) -> Taken:
+        """Give every inode its blocks from there on.
 
         Folders and the like come first: looking a path up then reads neighbouring blocks.
         """
         for inode in self._inodes:
             inode.own_at = block
             block += inode.own_blocks
+        starts, _ = place(self._pieces, block, huge=shape.huge)
+        ranges = [(0, block)]
+        at = iter(starts)
         for inode in self._inodes:
-            inode.extents = list(_extents(inode.runs, block))
-            block += inode.data_blocks
-        return block
+            inode.extents = []
+            for piece in inode.pieces:
+                start = next(at)
+                inode.extents += _extents(piece, start)
+                ranges.append((start, start + piece.length))
+        folders = [inode.number for inode in self._inodes if inode.node.kind is Kind.DIRECTORY]
+        return Taken(merged(ranges), self._last_inode, folders)
 
     def _write_inodes(self, out: SparseFile, offset: int, geometry: Geometry) -> None:
         """The inode tables, which lie one behind the other, and all that is not a file's data."""
@@ -213,27 +223,27 @@ def _measure(inode: _Inode) -> None:
             raise InputError(f"is a symbolic link to a path of {len(node.target)} bytes")
         inode.own = node.target.ljust(BLOCK, b"\0")
     if node.content:
-        inode.runs = _runs(node.content)
-        inode.tree_blocks = records.extent_tree_blocks(sum(1 for _ in _extents(inode.runs, 0)))
+        inode.pieces = _pieces(node.content)
+        inode.tree_blocks = records.extent_tree_blocks(sum(len(_extents(piece, 0)) for piece in inode.pieces))
 
 
-def _runs(content: Content) -> list[tuple[int, int]]:
-    """The blocks that hold data, as (first, length); ranges that touch the same block become one."""
-    runs: list[tuple[int, int]] = []
+def _pieces(content: Content) -> list[Piece]:
+    """The blocks that hold data; ranges that touch the same block become one."""
+    pieces: list[Piece] = []
     for start, length in content.ranges:
         first, end = start // BLOCK, -(-(start + length) // BLOCK)
-        if runs and first <= sum(runs[-1]):
-            runs[-1] = (runs[-1][0], end - runs[-1][0])
-        else:
-            runs.append((first, end - first))
-    return runs
+        if pieces and first <= pieces[-1].logical + pieces[-1].length:
+            first = pieces.pop().logical
+        pieces.append(Piece(first, end - first))
+    return pieces
 
 
-def _extents(runs: list[tuple[int, int]], physical: int) -> Iterator[Extent]:
-    for first, length in runs:
-        for done in range(0, length, records.EXTENT_BLOCKS):
-            yield Extent(first + done, physical + done, min(records.EXTENT_BLOCKS, length - done))
-        physical += length
+def _extents(piece: Piece, physical: int) -> list[Extent]:
+    """A piece as extents; their longest length is a multiple of 2 MiB, so each begins as the piece does."""
+    return [
+        Extent(piece.logical + done, physical + done, min(records.EXTENT_BLOCKS, piece.length - done))
+        for done in range(0, piece.length, records.EXTENT_BLOCKS)
+    ]
 
 
 def _encode(inode: _Inode) -> tuple[bytes, bytes]:
@@ -248,7 +258,7 @@ def _encode(inode: _Inode) -> tuple[bytes, bytes]:
     elif node.kind is Kind.SYMLINK and not inode.own:
         block = node.target.ljust(60, b"\0")
     elif inode.own:
-        block, tree = records.extent_tree(list(_extents([(0, len(inode.own) // BLOCK)], own_start)), 0)
+        block, tree = records.extent_tree(_extents(Piece(0, len(inode.own) // BLOCK), own_start), 0)
     else:
         block, tree = records.extent_tree(inode.extents, inode.tree_at)
     blocks = inode.own_blocks + inode.data_blocks
@@ -264,39 +274,6 @@ def _file_data(content: Content, extents: list[Extent]) -> Iterator[tuple[int, b
         for done in range(0, length, CHUNK):
             data = read_padded(content, start + done, min(CHUNK, length - done))
             yield extent.physical * BLOCK + done, data
-
-
-def _write_frame(
-    out: SparseFile, offset: int, geometry: Geometry, inodes: list[_Inode], end: int, ids: tuple[bytes, bytes]
-) -> None:
-    """Superblock, group descriptors and bitmaps. Blocks are taken from the front without gaps: so are bitmaps."""
-    last_inode = max(records.FIRST_INODE - 1, inodes[-1].number)
-    per_group, per_table = geometry.blocks_per_group, geometry.inodes_per_group
-    folders = [0] * geometry.groups
-    for inode in inodes:
-        folders[(inode.number - 1) // per_table] += inode.node.kind is Kind.DIRECTORY
-    descriptors = []
-    for group in range(geometry.groups):
-        size = min(per_group, geometry.blocks - group * per_group)
-        used = min(max(end - group * per_group, 0), size)
-        taken = min(max(last_inode - group * per_table, 0), per_table)
-        blocks_at, inodes_at = geometry.block_bitmaps + group, geometry.inode_bitmaps + group
-        descriptors.append(
-            records.descriptor(
-                blocks_at,
-                inodes_at,
-                geometry.tables + group * geometry.table_blocks,
-                (size - used, per_table - taken),
-                folders[group],
-            )
-        )
-        # What lies beyond the group's end counts as taken.
-        out.write(offset + blocks_at * BLOCK, records.bitmap(used, size))
-        out.write(offset + inodes_at * BLOCK, records.bitmap(taken, per_table))
-    free = (geometry.blocks - end, geometry.groups * per_table - last_inode)
-    block = bytes(_SUPERBLOCK_AT) + records.superblock(geometry, *free, *ids)
-    out.write(offset, block)
-    out.write(offset + BLOCK, b"".join(descriptors))
 
 
 def _named(error: InputError, path: bytes) -> InputError:

@@ -232,7 +232,9 @@ def _closed(entries: list[bytes], used: int) -> bytes:
     return b"".join(entries).ljust(BLOCK, b"\0")
 
 
-def bitmap(used: int, size: int) -> bytes:
-    """A bitmap block of ``size`` bits: the first ``used`` are taken, and so are those beyond its size."""
-    bits = (1 << used) - 1 | (1 << 8 * BLOCK) - (1 << size)
+def bitmap(ranges: Iterable[tuple[int, int]], size: int) -> bytes:
+    """A bitmap block of ``size`` bits: those from start to end of each range are taken, and so are those beyond."""
+    bits = (1 << 8 * BLOCK) - (1 << size)
+    for start, end in ranges:
+        bits |= (1 << end) - (1 << start)
     return bits.to_bytes(BLOCK, "little")

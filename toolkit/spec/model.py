@@ -218,7 +218,11 @@ Rootfs = MinimalRootfs | TarballRootfs | FolderRootfs | OciRootfs
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The root-file-system image. ``align_mib`` None: 2, or 128 where the set can hot-plug DIMMs."""
+    """The root-file-system image. ``align_mib`` None: 2, or 128 where the set can hot-plug DIMMs.
+
+    ``layout``: auto, packed or huge. ``size_mib`` None: as small as can be, with ``free_mib`` left free; ``size_where``
+    is the size's place in the spec.
+    """
 
     format: str = "ext4"
     dax: bool = True
@@ -253,6 +257,10 @@ class Hypervisor:
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
+    layout: str = "auto"
+    size_mib: int | None = None
+    free_mib: int = 0
+    size_where: Where | None = field(default=None, compare=False)
     """Limits that `verify` holds the set to; None: no limit."""
 
     image_mib: float | None = None

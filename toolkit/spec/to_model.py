@@ -55,12 +55,7 @@ def to_model(document: Document, tree: Tree) -> Spec:
         kernel=_kernel(document["kernel"], base, tree),
         agent=_agent(document["agent"], base),
         rootfs=_rootfs(document["rootfs"], base, tree),
-        image=Image(
-            format=document["image"]["format"],
-            dax=document["image"]["dax"],
-            verity=document["image"]["verity"],
-            align_mib=document["image"].get("align_mib"),
-        ),
+        image=_image(document["image"], tree),
         initrd=Initrd(**document["initrd"]),
         kata=document["runtime"]["kata"],
         hypervisors=tuple(_hypervisor(key, value, tree) for key, value in document["runtime"]["hypervisors"].items()),
@@ -107,6 +102,26 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
 
 def _rootfs(value: Document, base: Path, tree: Tree) -> Rootfs:
     overlay = tuple(_overlay(entry, base, tree, index) for index, entry in enumerate(value["overlay"]))
+def _image(value: Document, tree: Tree) -> Image:
+    return Image(
+        format=value["format"],
+        dax=value["dax"],
+        verity=value["verity"],
+        align_mib=value.get("align_mib"),
+        layout=value["layout"],
+        size_mib=_mib(value["size"]),
+        free_mib=value["free_mib"],
+        size_where=tree.value_where(("image", "size")),
+    )
+
+
+def _mib(size: int | str) -> int | None:
+    """A size as the spec writes it, in MiB; None for auto."""
+    if isinstance(size, int) or size == "auto":
+        return None if size == "auto" else int(size)
+    return int(size[:-3]) * (1024 if size.endswith("GiB") else 1)
+
+
     if value["kind"] == "tarball":
         return TarballRootfs(_artifact(value, base), overlay)
     if value["kind"] == "directory":

@@ -38,6 +38,7 @@ class ImageStage(Stage):
         "image/erofs.py",
         "image/erofs_read.py",
         "image/ext4.py",
+        "image/ext4_frame.py",
         "image/ext4_read.py",
         "image/ext4_records.py",
         "image/ext4_xattr.py",
@@ -45,6 +46,7 @@ class ImageStage(Stage):
         "image/layout.py",
         "image/make.py",
         "image/mbr.py",
+        "image/placement.py",
         "image/readback.py",
         "image/sparse_file.py",
         "image/verity.py",
@@ -60,13 +62,23 @@ class ImageStage(Stage):
 
     @property
     def _wanted(self) -> Wanted:
-        return Wanted(self.image.format, self.image.dax, self.image.verity, self.align_mib)
+        image = self.image
+        return Wanted(
+            format=image.format,
+            dax=image.dax,
+            verity=image.verity,
+            align_mib=self.align_mib,
+            layout=image.layout,
+            size_mib=image.size_mib,
+            free_mib=image.free_mib,
+            size_where=image.size_where,
+        )
 
     def plan(self, inputs: Inputs) -> Recipe:
         layout_for(0, self.image.dax, self.align_mib)  # an alignment that cannot work is told before anything is built
         return Recipe(
             commands=check_commands(self.image.format, with_verity=self.image.verity),
-            options=asdict(self._wanted),
+            options=self._wanted.options,
             inputs={f"rootfs/{name}": inputs.digest("rootfs", name) for name in (TAR, ROOTFS_INFO)},
             tools=check_tools(self.image.format, inputs, with_verity=self.image.verity),
             modules=self.module_digests(),
@@ -86,6 +98,8 @@ class ImageStage(Stage):
             made = write_image(
                 tree, path, self._wanted, digest, lambda done, total: work.progress(done, total, "files")
             )
+            if note := made.arrangement.note():
+                work.note(note)
             work.progress(0, 0, "", "reading it back")
             check_image(path, made.layout, kind, tree, agent)
         check_with_tools(work, path, kind, made)
@@ -102,6 +116,11 @@ def _info(kind: str, made: Made, agent: AgentFile) -> dict[str, Any]:
         "dax": layout.dax,
         "size": layout.size,
         "allocated": made.allocated,
+        "layout": {
+            "kind": "huge" if made.arrangement.shape.huge else "packed",
+            "huge_pages": made.arrangement.huge_pages,
+            "cost": made.arrangement.cost,
+        },
         "partition": {"number": 1, "start": layout.start, "size": layout.filesystem_size},
         "filesystem": dict(made.facts),
         "agent": {"path": "/" + agent.path.decode(), "sha256": agent.sha256},

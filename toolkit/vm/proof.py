@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from ..checks import FAIL, PASS, Check, Skipped, Verdict
-from ..image import verity
+from ..image import mbr, verity
 from ..image.layout import layout_of
 from ..image.readback import image_problems
 from ..pipeline.files import sha256_of
@@ -101,9 +101,9 @@ def root_verity(evidence: Evidence) -> Verdict:
         raise Skipped("the set has no dm-verity")
     try:
         described = verity.parse(guest.verity)
-        frame = layout_of(image.path.stat().st_size, image.dax, described.data_blocks)
         with image.path.open("rb") as stream:
             fd = stream.fileno()
+            frame = layout_of(os.fstat(fd).st_size, image.dax, os.pread(fd, mbr.SIZE, 0), described.data_blocks)
             found, tree = verity.hash_tree(
                 lambda at, length: os.pread(fd, length, frame.start + at),
                 described.data_blocks,
@@ -181,10 +181,11 @@ def layout(evidence: Evidence) -> Verdict:
     if image.agent is None or image.agent.sha256 is None:
         raise Skipped("the set records no agent digest")
     try:
-        size = image.path.stat().st_size
+        with image.path.open("rb") as stream:
+            size, table = os.fstat(stream.fileno()).st_size, stream.read(mbr.SIZE)
     except OSError as error:
         return Verdict(FAIL, f"{image.path.name}: {error.strerror}", _REBUILD)
-    frame = layout_of(size, image.dax, verity.parse(image.verity).data_blocks if image.verity else None)
+    frame = layout_of(size, image.dax, table, verity.parse(image.verity).data_blocks if image.verity else None)
     agent = AgentFile(image.agent.path.lstrip("/").encode(), image.agent.sha256)
     problems = list(islice(image_problems(image.path, frame, image.rootfs_type, None, agent), _SHOWN))
     if problems:

@@ -1,0 +1,66 @@
+"""What contradicts itself in a spec's ``image`` and ``initrd``: rules of `crosscheck`, with place and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import InputError, Problem
+from ..image.layout import default_align_mib
+
+if TYPE_CHECKING:
+    from .crosscheck import Read
+
+IMAGE = ("image",)
+_READ_ONLY = {
+    "erofs": "an EROFS cannot be written to, so free space in it is of no use",
+    "verity": "dm-verity makes the root read-only, so free space in it is of no use",
+}
+
+
+def image_room(read: Read) -> Iterator[Problem]:
+    """``size`` and ``free_mib``: not both, and only where room can be used."""
+    image, tree = read.spec.image, read.tree
+    if not image.free_mib:
+        return
+    where = tree.key_where((*IMAGE, "free_mib"))
+    if image.size_mib is not None:
+        yield Problem("image.free_mib with a fixed image.size: the size decides what stays free", where, "remove one")
+    reason = "verity" if image.verity else image.format
+    if reason in _READ_ONLY:
+        yield Problem(f"image.free_mib cannot be had: {_READ_ONLY[reason]}", where, "remove it")
+
+
+def image_size(read: Read) -> Iterator[Problem]:
+    """A fixed size must be one that the guest accepts."""
+    from ..kata.config import plugs_dimms
+
+    spec = read.spec
+    size = spec.image.size_mib
+    if size is None:
+        return
+    try:
+        align = spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))
+    except InputError:
+        return  # the settings' own rule has said so
+    if size % align:
+        below = size // align * align
+        sizes = [str(n) for n in (below, below + align) if n]
+        why = "as image.align_mib says" if spec.image.align_mib else "or the guest would not accept it"
+        yield Problem(
+            f"image.size must be a multiple of {align} MiB, {why}",
+            read.tree.value_where((*IMAGE, "size")),
+            f"{' or '.join(sizes)} would do",
+        )
+
+
+def image_layout(read: Read) -> Iterator[Problem]:
+    """2 MiB pages are mapped with DAX, or not at all."""
+    image = read.spec.image
+    if image.layout != "huge":
+        return
+    where = read.tree.value_where((*IMAGE, "layout"))
+    if not image.dax:
+        yield Problem("layout: huge is for dax: true: nothing else maps files in 2 MiB pages", where, "remove it")
+    elif image.verity:
+        yield Problem("layout: huge is of no use with verity: dm-verity has no DAX", where, "remove it")
