@@ -51,6 +51,11 @@ class Arch:
     console: str
 
     @property
+    def go(self) -> str:
+        """Go's name, which container images use: Debian's, but for one."""
+        return "ppc64le" if self.debian == "ppc64el" else self.debian
+
+    @property
     def native(self) -> bool:
         """This machine is one."""
         return self.uname == platform.machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tarfile
@@ -24,6 +25,8 @@ _COMPRESSIONS: dict[bytes, tuple[str, ...]] = {
 }
 _TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
 _CHUNK = 1 << 20
+# What the disk says of a member that cannot be: below a file, in place of a folder, linked to what is not there.
+_SENSELESS = (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
 def magic_of(path: Path) -> bytes:
@@ -126,21 +129,30 @@ class _Unpacker:
     def all(self, tar: tarfile.TarFile, on_file: Callable[[int], None]) -> None:
         """Unpack every member. Raises InputError for one that does not belong."""
         for number, member in enumerate(tar, 1):
-            path = self._checked(member.name)
-            target = self._root / path
-            if member.isdir():
-                target.mkdir(parents=True, exist_ok=True)
-            elif member.isreg():
-                self._file(tar, member, target)
-            elif member.issym():
-                self._symlink(member, path)
-            elif member.islnk():
-                source = self._root / self._checked(member.linkname)
-                shutil.copyfile(source, _free(target), follow_symlinks=False)
-            elif member.type != tarfile.XGLTYPE:  # devices, pipes: nothing a source tree has
-                raise InputError(f"{self._name} has a member that is no file, folder or link: {member.name}")
+            try:
+                self._member(tar, member)
+            except (OSError, ValueError, OverflowError) as error:
+                if isinstance(error, OSError) and error.errno not in _SENSELESS:
+                    raise
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise InputError(f"{self._name} has a member that makes no sense: {member.name!r}: {reason}") from error
             if not number % 500:
                 on_file(number)
+
+    def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        path = self._checked(member.name)
+        target = self._root / path
+        if member.isdir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif member.isreg():
+            self._file(tar, member, target)
+        elif member.issym():
+            self._symlink(member, path)
+        elif member.islnk():
+            source = self._root / self._checked(member.linkname)
+            shutil.copyfile(source, _free(target), follow_symlinks=False)
+        elif member.type != tarfile.XGLTYPE:  # devices, pipes: nothing a source tree has
+            raise InputError(f"{self._name} has a member that is no file, folder or link: {member.name}")
 
     def _checked(self, text: str) -> PurePosixPath:
         path = PurePosixPath(text)

@@ -96,7 +96,7 @@ def read_module(data: bytes, name: str) -> ModuleInfo:
     """What an unpacked module says of itself. Raises InputError when it is no whole module."""
     try:
         machine, section = _modinfo(data, name)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise InputError(f"the module {name} is cut off") from error
     fields: dict[str, list[str]] = {}
     for text in section.split(b"\0"):

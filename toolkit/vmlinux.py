@@ -43,7 +43,7 @@ def segments_of(data: bytes) -> list[Segment]:
             raise ToolError("make left a vmlinux that is not a 64-bit ELF file")
         fields = _HEADER.unpack_from(data)
         return [Segment(*_SEGMENT.unpack_from(data, fields[5] + i * fields[9])) for i in range(fields[10])]
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ToolError("make left a vmlinux that ends in its headers") from error
 
 

@@ -23,7 +23,7 @@ from .tree import Tree
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _MAX_JSON = 4 << 20
 _MAX_DEPTH = 5  # of indexes in indexes
-_INDEX_TYPES = (
+INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
@@ -96,16 +96,21 @@ def _from_layout(folder: Path, tag: str | None, arch: str) -> ContainerImage:
     return ContainerImage(digest, layers, _diff_ids(config, len(layers), arch, folder))
 
 
+def is_for(descriptor: Mapping[str, Any], arch: str) -> bool:
+    """Whether a descriptor of an index is for Linux on this architecture; one that does not say may be."""
+    platform = descriptor.get("platform")
+    return not isinstance(platform, Mapping) or (platform.get("os"), platform.get("architecture")) == ("linux", arch)
+
+
 def _manifests(
     folder: Path, descriptors: list[dict[str, Any]], arch: str, depth: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The image manifests behind descriptors, those for other machines left out."""
     for descriptor in descriptors:
-        platform = descriptor.get("platform")
-        if isinstance(platform, Mapping) and (platform.get("os"), platform.get("architecture")) != ("linux", arch):
+        if not is_for(descriptor, arch):
             continue
         document = _json(_blob(folder, descriptor))
-        if descriptor.get("mediaType") in _INDEX_TYPES or "manifests" in document:
+        if descriptor.get("mediaType") in INDEX_TYPES or "manifests" in document:
             if not depth:
                 raise InputError(f"{folder} has indexes in indexes without end")
             yield from _manifests(folder, _list(document, "manifests", folder), arch, depth - 1)

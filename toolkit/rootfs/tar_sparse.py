@@ -105,7 +105,7 @@ def checked(ranges: Ranges, real_size: int, stored: int) -> tuple[tuple[int, int
     for offset, length in ranges:
         if total % BLOCK and length:
             raise InputError("has a map of holes that programs read in different ways")
-        if offset < position or offset + length > real_size:
+        if offset < position or length < 0 or offset + length > real_size:
             raise InputError("has a map of holes that does not fit its size")
         total += length
         position = offset + length
