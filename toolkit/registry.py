@@ -139,8 +139,10 @@ def lay_out(
 
 
 def missing(text: str, digest: str, cache: Path) -> list[str]:
-    """The sha256 of each blob of an image that is not in the pool, or damaged there; of what they are, only the manifest
-    tells, so without it there is nothing but its own."""
+    """The sha256 of each blob of an image that is not in the pool, or damaged there.
+
+    Which there are, only the manifest tells: without it, there is nothing but its own.
+    """
     pool = Pool(cache)
     manifest = _pooled(pool, digest, text)
     if manifest is None:
