@@ -25,8 +25,18 @@ _COMPRESSIONS: dict[bytes, tuple[str, ...]] = {
 }
 _TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
 _CHUNK = 1 << 20
-# What the disk says of a member that cannot be: below a file, in place of a folder, linked to what is not there.
-_SENSELESS = (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+# What the disk says of a member that cannot be: below a file, in place of a folder, linked to what is not there. None:
+# shutil's own, for a file that would be copied to itself.
+_SENSELESS = (
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    None,
+)
 
 
 def magic_of(path: Path) -> bytes:
@@ -134,7 +144,7 @@ class _Unpacker:
             except (OSError, ValueError, OverflowError) as error:
                 if isinstance(error, OSError) and error.errno not in _SENSELESS:
                     raise
-                reason = error.strerror if isinstance(error, OSError) else error
+                reason = (error.strerror or "it leads to itself") if isinstance(error, OSError) else error
                 raise InputError(f"{self._name} has a member that makes no sense: {member.name!r}: {reason}") from error
             if not number % 500:
                 on_file(number)
