@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,8 +140,14 @@ def rootfs_of(tree: Tree, folder: Path, digest: str = AGENT_SHA256) -> Given:
     return Given("rootfs", {"rootfs.tar": (folder / "given.tar").read_bytes(), "rootfs.json": info})
 
 
+# user::rwx group::r-x group:4:r-x mask::r-x other::r-x, as getxattr(2) gives it: what systemd sets on its journal
+ACCESS_LIST = struct.pack(
+    "<I" + 5 * "HHI", 2, 1, 7, 0xFFFFFFFF, 4, 5, 0xFFFFFFFF, 8, 5, 4, 16, 5, 0xFFFFFFFF, 32, 5, 0xFFFFFFFF
+)
+
+
 def with_attributes() -> Tree:
-    """Extended attributes: inside the inode, too many for it, empty, and on a folder and a link."""
+    """Extended attributes: inside the inode, too many for it, empty, access lists, and on a folder and a link."""
     capability = bytes.fromhex("0100000200200000000000000000000000000000")
     return tree_of(
         {
@@ -149,6 +156,11 @@ def with_attributes() -> Tree:
             b"many": file(b"m", xattrs=tuple((b"user.k%02d" % i, b"v" * i * 5) for i in range(20))),
             b"folder": Node(Kind.DIRECTORY, 0o755, xattrs=((b"trusted.overlay.opaque", b"y"), (b"user.empty", b""))),
             b"link": Node(Kind.SYMLINK, 0o777, target=b"x" * 100, xattrs=((b"trusted.note", b"n" * 300),)),
+            b"var/log/journal": Node(
+                Kind.DIRECTORY,
+                0o2755,
+                xattrs=((b"system.posix_acl_access", ACCESS_LIST), (b"system.posix_acl_default", ACCESS_LIST)),
+            ),
         }
     )
 

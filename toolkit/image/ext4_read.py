@@ -199,8 +199,24 @@ def _attributes(area: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:
         name = area[at + 16 : at + 16 + length]
         if elsewhere or offset + size > len(area) or len(name) < length or index not in _XATTR_PREFIX:
             raise DamagedError("extended attributes are damaged")
-        yield _XATTR_PREFIX[index] + name, area[offset : offset + size]
+        value = area[offset : offset + size]
+        yield _XATTR_PREFIX[index] + name, _access_list(value) if index in (2, 3) else value
         at += 16 + length + -length % 4
+
+
+def _access_list(stored: bytes) -> bytes:
+    """An access list as getxattr(2) gives it; on disk entries for nobody in particular have no id."""
+    if stored[:4] != b"\1\0\0\0":
+        raise DamagedError("an access list is damaged")
+    out, at = bytearray(b"\2\0\0\0"), 4
+    while at < len(stored):
+        named = _u16(stored, at) in (0x02, 0x08)
+        entry = stored[at : at + (8 if named else 4)]
+        at += 8 if named else 4
+        if at > len(stored):
+            raise DamagedError("an access list is damaged")
+        out += entry if named else entry + b"\xff\xff\xff\xff"
+    return bytes(out)
 
 
 def _time(raw: bytes, at: int, extra_at: int) -> int:

@@ -9,9 +9,14 @@ from ..errors import InputError
 Attributes = tuple[tuple[bytes, bytes], ...]
 
 _MAGIC = struct.pack("<I", 0xEA020000)
-# Documentation/filesystems/ext4/attributes.rst. System attributes (access lists) have another form on disk than
-# in an archive, and are refused.
+# Documentation/filesystems/ext4/attributes.rst. Access lists are there under an empty name.
 _PREFIXES = ((1, b"user."), (4, b"trusted."), (6, b"security."))
+_ACCESS_LISTS = {b"system.posix_acl_access": 2, b"system.posix_acl_default": 3}
+# An access list as programs see it (include/uapi/linux/posix_acl_xattr.h): a version, then tag, permissions and id of
+# each entry. On disk (fs/ext4/acl.h) the version is another, and only users and groups by number have an id.
+_LIST_VERSION, _DISK_VERSION = struct.pack("<I", 2), struct.pack("<I", 1)
+_LIST_ENTRY = struct.Struct("<HHI")
+_WITH_ID = (2, 8)
 _HEADER = 32
 _MASK = 0xFFFFFFFF
 
@@ -38,17 +43,31 @@ def attribute_block(attributes: Attributes, size: int) -> bytes:
     return _MAGIC + struct.pack("<IIII", 1, 1, total, 0).ljust(_HEADER - len(_MAGIC), b"\0") + body
 
 
-def _split(name: bytes) -> tuple[int, bytes]:
+def _split(name: bytes, value: bytes) -> tuple[int, bytes, bytes]:
+    """An attribute as it is on disk: the number of its prefix, the rest of its name, its value."""
+    if name in _ACCESS_LISTS:
+        return _ACCESS_LISTS[name], b"", _access_list(value)
     for index, prefix in _PREFIXES:
         if name.startswith(prefix):
-            return index, name.removeprefix(prefix)
+            return index, name.removeprefix(prefix), value
     shown = name.decode(errors="backslashreplace")
     raise InputError(f"has the extended attribute {shown}, which cannot be carried over")
 
 
+def _access_list(value: bytes) -> bytes:
+    """An access list in the form that is on disk. Raises InputError."""
+    if not value.startswith(_LIST_VERSION) or len(value) % _LIST_ENTRY.size != len(_LIST_VERSION):
+        raise InputError("has an access list that is damaged")
+    entries = _LIST_ENTRY.iter_unpack(value[len(_LIST_VERSION) :])
+    return _DISK_VERSION + b"".join(
+        _LIST_ENTRY.pack(tag, may, id_) if tag in _WITH_ID else struct.pack("<HH", tag, may)
+        for tag, may, id_ in entries
+    )
+
+
 def _sorted(attributes: Attributes) -> list[tuple[int, bytes, bytes]]:
     """As the kernel wants them in a block: by prefix, length of the name, name."""
-    split = [(*_split(name), value) for name, value in attributes]
+    split = [_split(name, value) for name, value in attributes]
     return sorted(split, key=lambda item: (item[0], len(item[1]), item[1]))
 
 
