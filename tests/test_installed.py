@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-DATA_FOLDERS = ("schemas", "templates", "kernel-configs", "agent", "wrapper", "loader")
-SOURCES = {".json", ".yaml", ".j2", ".c", ".h", ".proto"}
+DATA_FOLDERS = ("schemas", "templates", "kernel-configs", "agent", "wrapper", "loader", "licences")
+SOURCES = {".json", ".yaml", ".j2", ".c", ".h", ".proto", ".txt"}
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = out / "source"
     for folder in ("toolkit", *DATA_FOLDERS):
         shutil.copytree(root / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, copy / name)
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, copy],
@@ -46,6 +46,15 @@ def test_the_wheel_carries_all_code_and_data(wheel: Path, root: Path) -> None:
     assert code <= names, "a package is missing in pyproject.toml"
     assert _data(root) <= names
     assert not [n for n in names if not n.startswith("kata_toolkit")]
+
+
+def test_the_wheel_carries_its_licence(wheel: Path, root: Path) -> None:
+    """In its metadata, where installers look, and in its data, from where it goes into every set."""
+    licence = (root / "LICENSE").read_bytes()
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = [n for n in archive.namelist() if ".dist-info/" in n and n.endswith("/LICENSE")]
+        assert [archive.read(name) for name in metadata] == [licence]
+        assert archive.read("kata_toolkit/data/licences/Apache-2.0.txt") == licence
 
 
 def _check(argv: list[str | Path], env: dict[str, str], cwd: Path, spec: Path) -> None:

@@ -77,7 +77,16 @@ def test_both_forms_of_the_kernel_and_its_facts_come_out(bench: Bench, tmp_path:
         "architecture": "amd64",
         "source": {"name": "linux-signed-amd64", "version": "6.12.9+1"},
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "licence": "",
     }
+
+
+def test_the_packages_licence_comes_along(bench: Bench, tmp_path: Path) -> None:
+    text = b"Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: GPL-2\n"
+    files = {**boot_files(), "usr/share/doc/linux-image-x/copyright": text}
+    entry = kernel_of(bench, deb_of(tmp_path / "k.deb", files))
+    assert json.loads(entry.path("package.json").read_text())["licence"] == "GPL-2.0-only"
+    assert entry.path("licences/linux-image-x/copyright").read_bytes() == text
 
 
 def test_a_package_of_the_merged_usr_and_a_real_map_are_known(bench: Bench, tmp_path: Path) -> None:

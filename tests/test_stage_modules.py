@@ -25,6 +25,7 @@ from kata_toolkit.stages import (
     kernel_prebuilt,
     kernel_resolved,
     kernel_source,
+    licences,
     rootfs,
     runtime_config,
     sources,
@@ -55,6 +56,7 @@ BY_TOOLS = (
     kernel.KernelStage,
     kernel_boot.KernelBootStage,  # QEMU counts
     kernel_resolved.KernelResolvedStage,
+    kernel_resolved.KernelTriedStage,
     kernel_source.KernelSourceStage,
     sources.SourcesStage,
     wrapper.WrapperStage,
@@ -68,6 +70,7 @@ BY_US = (
     kernel_modules.KernelModulesStage,
     kernel_package.PackagedKernelStage,
     kernel_prebuilt.PrebuiltKernelStage,
+    licences.LicencesStage,
     rootfs.RootfsStage,
     runtime_config.RuntimeConfigStage,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .pipeline.packages import install_hint
 from .pipeline.stage import Inputs
 
 CFLAGS = ("-Wall", "-Wextra", "-fno-ident", "-fno-asynchronous-unwind-tables")
+# What musl-gcc, a script, hands to the gcc behind it; the library lies beside that file.
+_SPECS = re.compile(rb"-specs[ =]\"?([^\"\s]+)")
 # No build id (it would hash section padding), no separate pages for headers: the programs stay small.
 LDFLAGS = ("-static", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
 
@@ -40,11 +43,17 @@ class StaticC:
             self.command: inputs.tool(self.command),
             **behind,
             self.linker: inputs.tool(self.linker),
-            "libc.a": inputs.file_digest(self._library(inputs)),
+            "libc.a": inputs.file_digest(self.library(inputs)),
         }
 
-    def _library(self, inputs: Inputs) -> Path:
-        """The path of libc.a."""
+    def library(self, inputs: Inputs) -> Path:
+        """The path of the libc.a that ends up in programs. Raises ToolError when there is none."""
+        script = run.which(self.command)
+        specs = _SPECS.search(script.read_bytes()) if script and self.command == "musl-gcc" else None
+        if specs:  # the gcc behind it, if asked, names its own C library
+            beside = Path(specs.group(1).decode()).with_name("libc.a")
+            if beside.is_file():
+                return beside
         words = "-print-file-name=libc.a"
         path = Path(inputs.tool(self.command, words))
         if not path.is_file():  # what was remembered may be from before it was installed

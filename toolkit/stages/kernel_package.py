@@ -14,17 +14,22 @@ from ..deb import control_fields, members
 from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..sbom.dep5 import licence_of
 from ..spec.model import PackagedKernel
 
 PACKAGE = "package.json"
+LICENCES = "licences"
 _PARTS = {"vmlinuz": "vmlinuz", "config": "config", "System.map": "System.map"}  # in /boot, and in our output
 _FILE = re.compile(r"(?:usr/)?boot/(vmlinuz|config|System\.map)-([A-Za-z0-9][A-Za-z0-9.+~_-]*)")
+_COPYRIGHT = re.compile(r"usr/share/doc/([a-z0-9][a-z0-9.+-]+)/copyright")
 _REAL_MAP = 1 << 16  # Debian packages a one-line System.map that says where the real one is
 
 
 @dataclass(frozen=True)
 class PackagedKernelStage(Stage):
-    """Output: ``vmlinux``, ``vmlinuz``, ``config``, ``release``, and ``package.json``: which package it was."""
+    """Output: ``vmlinux``, ``vmlinuz``, ``config``, ``release``; ``package.json``: which package it was, and its licence;
+    ``licences/PACKAGE/copyright``.
+    """
 
     name: ClassVar[str] = "kernel"
     title: ClassVar[str] = "guest kernel"
@@ -32,6 +37,9 @@ class PackagedKernelStage(Stage):
         "bzimage.py",
         "deb.py",
         "elf.py",
+        "sbom/dep5.py",
+        "sbom/expression.py",
+        "sbom/spdx_ids.py",
         "stages/kernel_package.py",
         "vmlinux.py",
     )
@@ -57,6 +65,7 @@ class PackagedKernelStage(Stage):
             "architecture": fields.get("Architecture", ""),
             "source": _source(fields),
             "sha256": digest,
+            "licence": _licence(work.out / LICENCES),
         }
         (work.out / "release").write_text(release + "\n")
         (work.out / PACKAGE).write_text(json.dumps(facts, indent=1) + "\n")
@@ -90,6 +99,10 @@ class PackagedKernelStage(Stage):
                         )
                     found[part] = release
                     _copy(source, work.out / _PARTS[part])
+                elif source and (match := _COPYRIGHT.fullmatch(path)):
+                    target = work.out / LICENCES / match.group(1) / "copyright"
+                    target.parent.mkdir(parents=True)
+                    _copy(source, target)
         for part in ("vmlinuz", "config"):
             if part not in found:
                 raise InputError(
@@ -138,6 +151,12 @@ def package_file(source: PackagedKernel, inputs: Inputs) -> tuple[Path, str]:
 def package_name(source: PackagedKernel) -> str:
     """What messages call the package."""
     return source.package or (source.deb.name if source.deb else "the package")
+
+
+def _licence(folder: Path) -> str:
+    """What the package's copyright file says, as an SPDX expression; "" where it has none that says so."""
+    texts = [path.read_text(errors="replace") for path in sorted(folder.glob("*/copyright"))]
+    return licence_of(texts[0]) if len(texts) == 1 else ""
 
 
 def _copy(source: IO[bytes], target: Path) -> None:

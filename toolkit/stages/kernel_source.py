@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import git_source, kernel_tree
-from ..errors import InputError, Problem
+from ..errors import InputError, Problem, ToolError
 from ..patches import PATCH, require_inside
+from ..pipeline.files import copy_checked
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..spec.model import GitKernel, KernelSource, Patch, TarballKernel, TreeKernel
+
+_LICENCES = ("COPYING", "LICENSES")  # Documentation/process/license-rules.rst
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ class KernelOrigin:
 
 @dataclass(frozen=True)
 class KernelSourceStage(Stage):
-    """Output: ``source.json`` (version, identity, patches: all that the kernel depends on)."""
+    """Output: ``source.json`` (version, identity, patches: all that the kernel depends on); below ``licences/`` the
+    texts that the tree has, and the patches, which those who hand the kernel on must hand on too.
+    """
 
     name: ClassVar[str] = "kernel_source"
     title: ClassVar[str] = "kernel source"
@@ -113,11 +119,32 @@ class KernelSourceStage(Stage):
         kind = {TreeKernel: "tree", GitKernel: "git_tree"}.get(type(self.origin.source), "archive")
         return Recipe(
             commands=[Command(*PATCH, "-d", "@tree@", "-i", patch.name) for patch, _ in patches],
-            options={"patches": [digest for _, digest in patches], kind: self.origin.identity(inputs)},
+            options={
+                "patches": [digest for _, digest in patches],
+                kind: self.origin.identity(inputs),
+                "licences": list(_LICENCES),
+            },
             tools={"patch": inputs.tool("patch", "--version")} if patches else {},
         )
 
     def run(self, work: Work) -> None:
         with self.origin.tree(work) as tree:
             facts = {"version": tree.version, "identity": tree.identity, "patches": work.recipe.options["patches"]}
+            for name in _LICENCES:
+                _copy(tree.path / name, work.out / "licences" / name)
+        for number, (patch, digest) in enumerate(self.origin.digested_patches(work.inputs), 1):
+            target = work.out / "licences" / "patches" / f"{number:04}-{patch.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not copy_checked(patch, target, digest, 0o644):
+                raise ToolError(f"{patch} changed while it was used", hint="build again")
         (work.out / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A file, or the files of a folder; trees from before 4.16 have no LICENSES."""
+    files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
+    for file in files:
+        if file.is_file() and not file.is_symlink():
+            place = target / file.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
