@@ -52,8 +52,7 @@ class SparseFile:
             raise InternalError(f"{len(data)} bytes at {offset} do not fit an image of {self.size}")
         start: int | None = None
         for at in range(0, len(data), BLOCK):
-            block = data[at : at + BLOCK]
-            empty = block == _ZEROS or not block.strip(b"\0")
+            empty = not data[at] and _is_empty(data[at : at + BLOCK])
             if empty and start is not None:
                 self._put(offset + start, data[start:at])
                 start = None
@@ -85,6 +84,10 @@ class SparseFile:
 
     def _failed(self, error: OSError) -> ToolError:
         return ToolError(f"cannot write {self.path}: {error.strerror}")
+
+
+def _is_empty(block: bytes) -> bool:
+    return block == _ZEROS or not block.strip(b"\0")
 
 
 def copy_data(source: Path, start: int, size: int, target: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import InputError
 
@@ -11,7 +13,7 @@ USTAR = b"ustar\x0000"
 GNU = b"ustar  \x00"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each is one of a kind, and a key of many dictionaries
 class Field:
     """A field's place in the header."""
 
@@ -48,6 +50,7 @@ def text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
+@lru_cache(maxsize=1024)  # modes, owners and times repeat
 def number(field: bytes) -> int:
     """A numeric field: octal digits between blanks, or GNU's base-256 (top bit set, then two's complement).
 
@@ -70,13 +73,19 @@ def checksum_holds(block: bytes) -> bool:
     except InputError:
         return False
     start, end = CHECKSUM.offset, CHECKSUM.offset + CHECKSUM.length
-    unsigned = sum(block[:start]) + sum(block[end:]) + 8 * ord(" ")
+    unsigned = _sum(block) - sum(CHECKSUM.of(block)) + 8 * ord(" ")
     if stored == unsigned:
         return True
     high = sum(1 for byte in block[:start] + block[end:] if byte >= 0x80)
     return stored == unsigned - 256 * high
 
 
+def _sum(block: bytes) -> int:
+    """The sum of a header's bytes. The low half of Adler-32 is 1 and the sum, which 256 bytes cannot overflow."""
+    return (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
+
+
+@lru_cache(maxsize=1024)
 def octal(value: int, length: int) -> bytes:
     """A number as zero-padded octal digits and a NUL. Raises OverflowError when it does not fit."""
     digits = f"{value:0{length - 1}o}".encode()
@@ -98,5 +107,5 @@ def build(fields: dict[Field, bytes]) -> bytes:
             raise OverflowError(value)
         block[field.offset : field.offset + len(value)] = value
     block[CHECKSUM.offset : CHECKSUM.offset + CHECKSUM.length] = b" " * CHECKSUM.length
-    block[CHECKSUM.offset : CHECKSUM.offset + CHECKSUM.length] = b"%06o\0 " % sum(block)
+    block[CHECKSUM.offset : CHECKSUM.offset + CHECKSUM.length] = b"%06o\0 " % _sum(block)
     return bytes(block)

@@ -133,6 +133,8 @@ def chunks(content: Content) -> Iterator[tuple[int, bytes]]:
 def read_padded(content: Content, offset: int, length: int) -> bytes:
     """``length`` bytes from ``offset``; holes, and what lies beyond the end, are zeros."""
     end, ranges = offset + length, content.ranges
+    if len(ranges) == 1 and ranges[0][0] <= offset and end <= sum(ranges[0]):
+        return content.read(offset, length)  # as nearly always
     out = bytearray()
     for index in range(max(0, bisect_right(ranges, (offset, _FAR)) - 1), len(ranges)):
         start, size = ranges[index]
@@ -160,10 +162,12 @@ def normalised(name: bytes) -> bytes:
         raise InputError("is an absolute path")
     if b"\0" in name:
         raise InputError("holds a NUL byte")
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    parts = name.split(b"/")
+    if b"" in parts or b"." in parts:
+        parts = [part for part in parts if part not in (b"", b".")]
     if b".." in parts:
         raise InputError("climbs out with '..'")
-    if any(len(part) > NAME_MAX for part in parts):
+    if len(name) > NAME_MAX and any(len(part) > NAME_MAX for part in parts):
         raise InputError(f"has a name longer than {NAME_MAX} bytes")
     path = b"/".join(parts)
     if len(path) > PATH_MAX:
@@ -249,6 +253,21 @@ class Tree:
         self._used_folders.discard(path)
         if itself and path:
             self._nodes.pop(path, None)
+
+    def drop(self, paths: Iterable[bytes]) -> None:
+        """Take out many paths at once, each with all below it; those that are not there do not matter."""
+        doomed = {path for path in paths if path}
+        for path in list(self._nodes):
+            above = path
+            while above and above not in doomed:
+                above = above.rpartition(b"/")[0]
+            if above:
+                del self._nodes[path]
+        self._used_folders = {path.rpartition(b"/")[0] for path in self._nodes if path}
+
+    def is_empty(self, path: bytes) -> bool:
+        """Nothing is below a path, as `drop` left it."""
+        return path not in self._used_folders
 
     def _make_parents(self, path: bytes) -> None:
         parent = path.rpartition(b"/")[0]
