@@ -80,7 +80,7 @@ def checksum_holds(block: bytes) -> bool:
     return stored == unsigned - 256 * high
 
 
-def _sum(block: bytes) -> int:
+def _sum(block: bytes | bytearray) -> int:
     """The sum of a header's bytes. The low half of Adler-32 is 1 and the sum, which 256 bytes cannot overflow."""
     return (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
 
