@@ -40,7 +40,7 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 _MESSAGE = re.compile(r'level=fatal msg="(.*)"$')
 # What says how to reach a registry and who asks; none of it changes a byte of what has a digest.
 _ENVIRONMENT = (
-    "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE", "CONTAINERS_REGISTRIES_CONF", "SSL_CERT_FILE",
+    "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE",
     "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
 
