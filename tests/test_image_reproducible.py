@@ -22,7 +22,9 @@ from kata_toolkit.stages.image import ImageStage
 from kata_toolkit.stages.initrd import InitrdStage
 from kata_toolkit.stages.rootfs import RootfsStage
 stages = [Given("agent", {"init": AGENT, "default-policy.rego": b"package policy"}), RootfsStage(MinimalRootfs())]
-for last in (ImageStage(Image(), 128), InitrdStage(Initrd(True, "gzip")), InitrdStage(Initrd(True, "zstd"))):
+packed = Image(format="erofs", dax=False, compression="lz4hc")
+images = (ImageStage(Image(), 128), ImageStage(packed, 2))
+for last in (*images, InitrdStage(Initrd(True, "gzip")), InitrdStage(Initrd(True, "zstd"))):
     entry = build([*stages, last], last.name, Path(sys.argv[1]))
     for name in sorted(entry.files):
         print(last, name, entry.id, hashlib.sha256(entry.path(name).read_bytes()).hexdigest())
@@ -92,6 +94,6 @@ def test_one_processor(tmp_path: Path, plainly: str) -> None:
 
 def test_the_digests_are_of_something(plainly: str) -> None:
     lines = plainly.splitlines()
-    assert len(lines) == 6
-    assert len({line.split()[-1] for line in lines}) == 6
+    assert len(lines) == 8
+    assert len({line.split()[-1] for line in lines}) == 8
     assert hashlib.sha256(b"").hexdigest() not in plainly

@@ -1,20 +1,23 @@
-"""Writes a tree as an uncompressed EROFS: unprivileged, no mount, no folder staged on the host.
+"""Writes a tree as an EROFS: unprivileged, no mount, no names or devices on the host's disk.
 
 Files are stored plainly and in whole blocks, which is what DAX can map, one after the other or where `placement` puts
 them; folders and targets of symbolic links lie behind their inodes where they fit. The bytes depend on the tree, the
-shape and the uuid only: not on a tool's version, the clock or the disk. Format: Documentation/filesystems/erofs.rst
-and fs/erofs/erofs_fs.h of the kernel. Read back by `erofs_read` and by fsck.erofs.
+shape and the uuid only: not on a tool's version, the clock or the disk. Where files are compressed (`erofs_packed`),
+the ends of those that are not lie behind their inodes, too, as nobody maps them. Format: fs/erofs/erofs_fs.h and
+Documentation/filesystems/erofs.rst of the kernel. Read back by `erofs_read` and by fsck.erofs.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InputError
 from ..rootfs.tree import CHUNK, Kind, Node, Tree, read_padded, shown
+from .erofs_packed import Packed, PackedFiles
+from .erofs_xattr import attributes
 from .placement import Piece, Shape, place
 from .sparse_file import SparseFile
 
@@ -23,7 +26,7 @@ _SUPERBLOCK_AT, _SUPERBLOCK_SIZE = 1024, 128
 _MAGIC = 0xE0F5E1E2
 _CHECKSUM, _MTIME = 1, 2  # compatible features: the superblock has a checksum; times are of modification
 _UNIT = 32  # inodes lie on multiples of it; an inode's number is its place counted so
-_PLAIN, _INLINE = 0, 2  # data in blocks of its own; its last part behind the inode
+_PLAIN, _COMPRESSED, _INLINE = 0, 1, 2  # data in blocks of its own; compressed; its last part behind the inode
 _EXTENDED = 1
 _ENTRY = struct.Struct("<QHBB")  # inode, where its name lies, type
 _FILE_TYPES = {
@@ -33,13 +36,6 @@ _FILE_TYPES = {
     Kind.BLOCK: 4,
     Kind.FIFO: 5,
     Kind.SYMLINK: 7,
-}
-_XATTR_PREFIXES = {
-    b"user.": 1,
-    b"system.posix_acl_access": 2,
-    b"system.posix_acl_default": 3,
-    b"trusted.": 4,
-    b"security.": 6,
 }
 _MAX_BLOCKS = 1 << 32
 _STEPS = 100  # how often progress is told
@@ -64,6 +60,7 @@ class _Inode:
     tail: int = 0
     at: int = 0
     data_at: int = 0
+    packed: Packed | None = None
 
     @property
     def header(self) -> int:
@@ -71,7 +68,12 @@ class _Inode:
 
     @property
     def data_blocks(self) -> int:
-        return -(-(self.size - self.tail) // BLOCK)
+        return self.packed.blocks if self.packed else -(-(self.size - self.tail) // BLOCK)
+
+    @property
+    def behind(self) -> int:
+        """How many bytes lie behind the header: the tail, or the index of compressed data, which is aligned."""
+        return -self.header % 8 + self.packed.index_size if self.packed else self.tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,22 @@ class Written:
 
 
 class Erofs:
-    """A tree laid out as EROFS. Raises InputError for what EROFS cannot hold, with the path."""
+    """A tree laid out as EROFS. Raises InputError for what EROFS cannot hold, with the path.
 
-    def __init__(self, tree: Tree) -> None:
+    ``files``: what was compressed; ``packed``: which of it is each node's, by ``id(node)``.
+    """
+
+    def __init__(
+        self, tree: Tree, files: PackedFiles | None = None, packed: Mapping[int, Packed] | None = None
+    ) -> None:
+        self._packed_files = files
+        self._configuration = files.configuration if files else b""
         self._inodes = _numbered(tree)
         times = Counter(inode.node.mtime for inode in self._inodes)
         self._build_time = min(times, key=lambda time: (-times[time], time))  # what most inodes need not repeat
         for inode in self._inodes:
-            _measure(inode, self._build_time)
+            inode.packed = packed.get(id(inode.node)) if packed else None
+            _measure(inode, self._build_time, tails=files is not None)
         self._files = [i for i in self._inodes if i.node.kind is Kind.FILE and i.data_blocks]
         self._pieces = [Piece(0, inode.data_blocks) for inode in self._files]
         self._first_file = self._allocate()
@@ -126,7 +136,7 @@ class Erofs:
         for done, inode in enumerate(self._files):
             if done % step == 0:
                 progress(done, len(self._files))
-            for position, data in _file_data(inode):
+            for position, data in self._file_data(inode):
                 out.write(offset + inode.data_at * BLOCK + position, data)
         progress(len(self._files), len(self._files))
         used = self._first_file + sum(piece.length for piece in self._pieces)
@@ -134,9 +144,10 @@ class Erofs:
 
     def _allocate(self) -> int:
         """Give every inode its place, and folders and the like blocks behind; the first block for files."""
-        at = _SUPERBLOCK_AT + _SUPERBLOCK_SIZE
+        at = _SUPERBLOCK_AT + _SUPERBLOCK_SIZE + len(self._configuration)
+        at += -at % _UNIT
         for inode in self._inodes:
-            whole = inode.header + inode.tail
+            whole = inode.header + inode.behind
             if inode.tail and at % BLOCK + whole > BLOCK:
                 at += -at % BLOCK  # what lies behind an inode must not cross into another block
             inode.at = at
@@ -150,14 +161,18 @@ class Erofs:
 
     def _write_inodes(self, out: SparseFile, offset: int, uuid: bytes, blocks: int) -> None:
         """All that is not a file's data. Blocks are written as they fill up: inodes ascend."""
-        pending, start = bytearray(_SUPERBLOCK_AT + _SUPERBLOCK_SIZE), 0
+        pending, start = bytearray(_SUPERBLOCK_AT + _SUPERBLOCK_SIZE) + self._configuration, 0
         first_block = b""
         for inode in self._inodes:
             body = _body(inode)
             if inode.data_blocks and inode.node.kind is not Kind.FILE:
                 out.write(offset + inode.data_at * BLOCK, body[: inode.data_blocks * BLOCK])
             pending += bytes(inode.at - start - len(pending))
-            pending += _record(inode, self._build_time) + inode.attributes + body[len(body) - inode.tail :]
+            pending += _record(inode, self._build_time) + inode.attributes
+            if inode.packed:
+                pending += bytes(-inode.header % 8) + inode.packed.index(inode.data_at)
+            elif inode.tail:
+                pending += body[len(body) - inode.tail :]
             if len(pending) >= CHUNK:
                 whole = len(pending) // BLOCK * BLOCK
                 first_block = first_block or bytes(pending[:BLOCK])
@@ -173,11 +188,29 @@ class Erofs:
         fields = struct.pack(
             "<IIIBBHQQIIII16s16sIHHH",
             _MAGIC, 0, _CHECKSUM | _MTIME, BLOCK.bit_length() - 1, 0, root, len(self._inodes),
-            self._build_time, 0, blocks, 0, 0, uuid, b"", 0, 0, 0, 0,
+            self._build_time, 0, blocks, 0, 0, uuid, b"", *self._features, 0, 0,
         ).ljust(_SUPERBLOCK_SIZE, b"\0")  # fmt: skip
         rest = block[_SUPERBLOCK_AT + _SUPERBLOCK_SIZE :]
         checksum = crc32c(fields + rest)
         out.write(offset, bytes(_SUPERBLOCK_AT) + fields[:4] + struct.pack("<I", checksum) + fields[8:] + rest)
+
+    @property
+    def _features(self) -> tuple[int, int]:
+        return (self._packed_files.features, self._packed_files.algorithms) if self._packed_files else (0, 0)
+
+    def _file_data(self, inode: _Inode) -> Iterator[tuple[int, bytes]]:
+        """What its blocks hold, as (offset, bytes); holes are skipped: the image file has holes there, too."""
+        if inode.packed and self._packed_files:
+            yield from self._packed_files.blocks(inode.packed)
+            return
+        content, end_of_blocks = inode.node.content, inode.data_blocks * BLOCK
+        assert content is not None  # noqa: S101 -- the caller chose files
+        done = 0
+        for start, length in content.ranges:
+            first, end = max(start // BLOCK * BLOCK, done), min(-(-(start + length) // BLOCK) * BLOCK, end_of_blocks)
+            for at in range(first, end, CHUNK):
+                yield at, read_padded(content, at, min(CHUNK, end - at, content.size - at))
+            done = max(done, end)
 
 
 def crc32c(data: bytes) -> int:
@@ -216,10 +249,13 @@ def _numbered(tree: Tree) -> list[_Inode]:
     return list(inodes.values())
 
 
-def _measure(inode: _Inode, build_time: int) -> None:
-    """Work out sizes, before anything has a place. Raises InputError."""
+def _measure(inode: _Inode, build_time: int, *, tails: bool) -> None:
+    """Work out sizes, before anything has a place; ``tails``: of files, too. Raises InputError."""
     node = inode.node
-    inode.attributes = _attributes(inode)
+    try:
+        inode.attributes = attributes(node.xattrs)
+    except InputError as error:
+        raise InputError(f"{shown(inode.path)} {error.problems[0].message}") from error
     inode.size = sum(_block_sizes(inode)) if node.kind is Kind.DIRECTORY else node.size
     if node.kind is Kind.SYMLINK and inode.size >= BLOCK:
         raise InputError(f"{shown(inode.path)} is a symbolic link to a path of {inode.size} bytes")
@@ -227,27 +263,9 @@ def _measure(inode: _Inode, build_time: int) -> None:
         node.mtime != build_time or max(node.uid, node.gid, inode.links) > 0xFFFF or inode.size > 0xFFFFFFFF
     )
     tail = inode.size % BLOCK
-    if node.kind in (Kind.DIRECTORY, Kind.SYMLINK) and inode.header + tail <= BLOCK:
+    may_have_tail = node.kind in (Kind.DIRECTORY, Kind.SYMLINK) or (node.kind is Kind.FILE and tails)
+    if may_have_tail and not inode.packed and inode.header + tail <= BLOCK:
         inode.tail = tail
-
-
-def _attributes(inode: _Inode) -> bytes:
-    """Extended attributes as they follow an inode: a header of 12 bytes, then each on a multiple of four."""
-    if not inode.node.xattrs:
-        return b""
-    body = bytearray(12)
-    for name, value in inode.node.xattrs:
-        prefix = next((p for p in _XATTR_PREFIXES if name.startswith(p)), None)
-        if prefix is None:
-            raise InputError(f"{shown(inode.path)} has the attribute {name!r}, which EROFS cannot hold")
-        rest = name[len(prefix) :]
-        if len(rest) > 0xFF or len(value) > 0xFFFF:
-            raise InputError(f"{shown(inode.path)} has an extended attribute larger than EROFS allows")
-        body += struct.pack("<BBH", len(rest), _XATTR_PREFIXES[prefix], len(value)) + rest + value
-        body += bytes(-len(body) % 4)
-    if len(body) > 0xFFFF * 4:
-        raise InputError(f"{shown(inode.path)} has more extended attributes than EROFS allows")
-    return bytes(body)
 
 
 def _split(inode: _Inode) -> Iterator[list[tuple[bytes, int, _Inode]]]:
@@ -272,7 +290,9 @@ def _block_sizes(inode: _Inode) -> Iterator[int]:
 
 
 def _body(inode: _Inode) -> bytes:
-    """The bytes of a folder or of a symbolic link; nothing for a file, which is copied by itself."""
+    """The bytes of a folder or of a symbolic link; of a file only its tail, since the rest is copied by itself."""
+    if inode.tail and inode.node.content:
+        return read_padded(inode.node.content, inode.size - inode.tail, inode.tail)
     if inode.node.kind is not Kind.DIRECTORY:
         return inode.node.target
     blocks = []
@@ -289,35 +309,25 @@ def _body(inode: _Inode) -> bytes:
 def _record(inode: _Inode, build_time: int) -> bytes:
     """The inode itself: 32 bytes, or 64 where something does not fit these."""
     node = inode.node
-    layout = _INLINE if inode.tail else _PLAIN
-    attributes = (len(inode.attributes) - 12) // 4 + 1 if inode.attributes else 0
+    layout = _COMPRESSED if inode.packed else _INLINE if inode.tail else _PLAIN
+    words = (len(inode.attributes) - 12) // 4 + 1 if inode.attributes else 0
     union = _device(node.rdev) if node.kind in (Kind.CHARACTER, Kind.BLOCK) else inode.data_at
+    if inode.packed:
+        union = inode.packed.blocks
     mode = node.kind.value | node.mode
     size = 0 if node.kind in (Kind.CHARACTER, Kind.BLOCK, Kind.FIFO) else inode.size
     if inode.extended:
         return struct.pack(
             "<HHHHQIIIIQII16x",
-            layout << 1 | _EXTENDED, attributes, mode, 0, size, union, inode.number, node.uid, node.gid,
+            layout << 1 | _EXTENDED, words, mode, 0, size, union, inode.number, node.uid, node.gid,
             node.mtime & (1 << 64) - 1, 0, inode.links,
         )  # fmt: skip
     return struct.pack(
         "<HHHHIIIIHHI",
-        layout << 1, attributes, mode, inode.links, size, 0, union, inode.number, node.uid, node.gid, 0,
+        layout << 1, words, mode, inode.links, size, 0, union, inode.number, node.uid, node.gid, 0,
     )  # fmt: skip
 
 
 def _device(rdev: tuple[int, int]) -> int:
     major, minor = rdev
     return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
-
-
-def _file_data(inode: _Inode) -> Iterator[tuple[int, bytes]]:
-    """A file's data as (offset, bytes); holes are skipped: the image file has holes there, too."""
-    content = inode.node.content
-    assert content is not None  # noqa: S101 -- the caller chose files
-    done = 0
-    for start, length in content.ranges:
-        first, end = max(start // BLOCK * BLOCK, done), -(-(start + length) // BLOCK) * BLOCK
-        for at in range(first, end, CHUNK):
-            yield at, read_padded(content, at, min(CHUNK, end - at, content.size - at))
-        done = max(done, end)

@@ -1,4 +1,4 @@
-"""Reads an uncompressed EROFS from a file, without mounting it: the independent half of the read-back check.
+"""Reads an EROFS from a file, without mounting it: the independent half of the read-back check.
 
 Shares no definitions with the writer, so that a mistake in one is seen by the other. Whatever does not fit raises
 `DamagedError`. Format: Documentation/filesystems/erofs.rst of the kernel.
@@ -10,7 +10,8 @@ import stat
 import struct
 from collections.abc import Iterator
 
-from .filesystem import DamagedError, Inode, Part, Run
+from .erofs_clusters import Clusters
+from .filesystem import Cluster, DamagedError, Inode, Part, Run
 
 _BLOCK = 4096
 _MAX_FOLDER = 1 << 30
@@ -34,14 +35,17 @@ class ErofsReader:
             raise DamagedError("there is no EROFS file system (its magic number is not there)")
         if superblock[12] != 12:
             raise DamagedError("its blocks are not of 4096 bytes")
-        if _u32(superblock, 80):
-            raise DamagedError(f"it has incompatible features that are not expected ({_u32(superblock, 80):#x})")
+        features = _u32(superblock, 80)
+        if features & ~3 or features == 2:  # compressed data at the end of its clusters, and descriptions of it
+            raise DamagedError(f"it has incompatible features that are not expected ({features:#x})")
         if _u32(superblock, 8) & 1 and _checksum(block[1024:]) != _u32(superblock, 4):
             raise DamagedError("its superblock's checksum is wrong")
         self.blocks = _u32(superblock, 36)
         self.uuid = superblock[48:64]
         self._metadata = _u32(superblock, 40) * _BLOCK
         self._build_time = _u64(superblock, 24)
+        self._clusters = Clusters(self._at, self.blocks)
+        self.compressed = bool(features)
         if not self.blocks or self.blocks * _BLOCK > size:
             raise DamagedError(f"it claims {self.blocks} blocks, more than its partition holds")
         self.root = self.inode(int.from_bytes(superblock[14:16], "little"))
@@ -59,7 +63,7 @@ class ErofsReader:
         raw = self._at(at, 32)
         word, attributes, mode = struct.unpack_from("<HHH", raw)
         layout = word >> 1
-        if layout not in (0, 2):
+        if layout not in ((0, 1, 2) if self.compressed else (0, 2)):
             raise DamagedError(f"inode {number} is not stored plainly")
         if word & 1:
             raw = self._at(at, 64)
@@ -74,15 +78,19 @@ class ErofsReader:
         xattrs = tuple(sorted(self._xattrs(self._at(attributes_at, behind - attributes_at)))) if attributes else ()
         rdev, tail = (0, 0), b""
         runs: tuple[Run, ...] = ()
+        clusters: tuple[Cluster, ...] = ()
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
             rdev = (union >> 8 & 0xFFF, union & 0xFF | union >> 12 & 0xFFF00)
-        elif kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+        elif kind == stat.S_IFREG and layout == 1:
+            clusters = self._clusters.of(number, size, behind)
+            runs = (Run(0, 0, -(-size // _BLOCK)),)
+        elif kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK) and layout != 1:
             runs, tail = self._data(number, layout, size, union, behind)
         elif kind != stat.S_IFIFO:
             raise DamagedError(f"inode {number} is of no known type ({mode:#o})")
         if kind == stat.S_IFLNK and size > _BLOCK:
             raise DamagedError(f"inode {number} is a symbolic link of {size} bytes")
-        found = Inode(number, mode, uid, gid, size, links, (mtime,), b"", rdev, xattrs, runs, tail)
+        found = Inode(number, mode, uid, gid, size, links, (mtime,), b"", rdev, xattrs, runs, tail, clusters)
         return found if kind != stat.S_IFLNK else found.with_target(self.read(found, 0, size))
 
     def _data(self, number: int, layout: int, size: int, first: int, behind: int) -> tuple[tuple[Run, ...], bytes]:
@@ -111,6 +119,8 @@ class ErofsReader:
 
     def read(self, inode: Inode, offset: int, length: int) -> bytes:
         """``length`` bytes of a file; zeros beyond its end. Raises DamagedError."""
+        if inode.clusters:
+            return self._clusters.read(inode.clusters, offset, length)
         out = bytearray(length)
         inside = inode.runs[0].length * _BLOCK if inode.runs else 0
         if offset < inside:

@@ -23,10 +23,25 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """``length`` bytes of a file from its byte ``start``, in ``blocks`` from the block ``physical`` on.
+
+    ``algorithm``: the number of the compression; None when they are stored as they are.
+    """
+
+    start: int
+    length: int
+    physical: int
+    blocks: int
+    algorithm: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Inode:
     """An inode as it is on disk. ``mode`` has the type bits too; ``times`` are seconds since 1970, all it has.
 
-    ``tail``: data stored with the inode itself, behind what ``runs`` hold.
+    ``tail``: data stored with the inode itself, behind what ``runs`` hold. ``clusters``: of a compressed file, where
+    the blocks of ``runs`` have no place of their own.
     """
 
     number: int
@@ -41,6 +56,7 @@ class Inode:
     xattrs: tuple[tuple[bytes, bytes], ...]
     runs: tuple[Run, ...]
     tail: bytes = b""
+    clusters: tuple[Cluster, ...] = ()
 
     def with_target(self, target: bytes) -> Inode:
         """The same inode with the target of a symbolic link."""

@@ -6,7 +6,7 @@ Reading it back is the caller's next step: `readback.check_image`, and the progr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,10 @@ from .verity import BLOCK, Verity
 
 if TYPE_CHECKING:
     from .erofs import Erofs
+    from .erofs_packed import Packed, PackedFiles
     from .ext4 import Ext4
+
+    Compressed = tuple[PackedFiles, Mapping[int, Packed]]
 
 MAX_HUGE_COST = 0.05  # of an image's size: what the layout `huge` may cost where the spec does not ask for it
 Progress = Callable[[int, int], None]
@@ -87,15 +90,21 @@ class Made:
 
 
 def write_image(
-    tree: Tree, path: Path, wanted: Wanted, digest: str, progress: Progress = lambda done, total: None
+    tree: Tree,
+    path: Path,
+    wanted: Wanted,
+    digest: str,
+    progress: Progress = lambda done, total: None,
+    compressed: Compressed | None = None,
 ) -> Made:
     """Write a new file. The same tree, wish and ``digest`` (hex; of what the tree was made from) give the same bytes.
 
     The digest decides the file system's uuid and the salt of its dm-verity. ``progress`` gets files done and files in
-    all. Raises InputError for what the format cannot hold or a size that is too small, ToolError for the disk.
+    all. ``compressed``: the files of an EROFS, if they are. Raises InputError for what the format cannot hold or a
+    size that is too small, ToolError for the disk.
     """
     uuid, seed = _ids(wanted.format, digest)
-    filesystem = _filesystem(wanted.format, tree, seed)
+    filesystem = _filesystem(wanted.format, tree, seed, compressed)
     arranged = _arranged(filesystem, wanted)
     layout = arranged.layout
     with SparseFile(path, layout.size) as out:
@@ -165,12 +174,12 @@ def _smallest(filesystem: Ext4 | Erofs, wanted: Wanted, shape: Shape) -> Layout:
         size = layout.filesystem_size + 1
 
 
-def _filesystem(kind: str, tree: Tree, seed: bytes) -> Ext4 | Erofs:
+def _filesystem(kind: str, tree: Tree, seed: bytes, compressed: Compressed | None) -> Ext4 | Erofs:
     """Only the writer that is needed is loaded."""
     if kind == "erofs":
         from .erofs import Erofs
 
-        return Erofs(tree)
+        return Erofs(tree, *(compressed or (None, None)))
     from .ext4 import Ext4
 
     return Ext4(tree, seed)

@@ -161,20 +161,22 @@ def _node_problems(inode: Inode, node: Node) -> Iterator[str]:
 def _content_problems(reader: Reader, inode: Inode, content: Content) -> Iterator[str]:
     """Compare the bytes of every block the file has, and see that no data lies in its holes."""
     size = reader.block_size
+    stretches = [(run.logical * size, (run.logical + run.length) * size) for run in inode.runs]
+    if inode.tail:
+        at = stretches[-1][1] if stretches else 0
+        stretches.append((at, at + len(inode.tail)))
     covered: list[tuple[int, int]] = []
-    for run in inode.runs:
-        start, end = run.logical * size, (run.logical + run.length) * size
-        if covered and covered[-1][1] == start:
-            start = covered.pop()[0]
-        covered.append((start, end))
+    for start, end in stretches:
+        joined = covered.pop()[0] if covered and covered[-1][1] == start else start
+        covered.append((joined, end))
     for offset, length in content.ranges:
         index = bisect_right(covered, (offset, inode.size + size)) - 1
         if index < 0 or covered[index][1] < offset + length:
             yield "has a hole where its data should be"
             return
-    for run in inode.runs:
-        for at in range(run.logical * size, (run.logical + run.length) * size, CHUNK):
-            length = min(CHUNK, (run.logical + run.length) * size - at)
+    for start, end in stretches:
+        for at in range(start, end, CHUNK):
+            length = min(CHUNK, end - at)
             if reader.read(inode, at, length) != read_padded(content, at, length):
                 yield f"differs in its bytes {at} to {at + length}"
                 return

@@ -18,6 +18,7 @@ DEBIAN_PACKAGES = {
     "dumpe2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
     "fsck.erofs": "erofs-utils",
+    "mkfs.erofs": "erofs-utils",
     "flex": "flex",
     "gcc": "gcc",
     "git": "git",

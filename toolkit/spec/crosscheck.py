@@ -13,7 +13,7 @@ from ..arch import arch_of
 from ..errors import InputError, Problem, Where
 from ..pipeline.files import sha256_of
 from ..resources import resource
-from .image_rules import image_layout, image_room, image_size
+from .image_rules import image_compression, image_layout, image_room, image_size
 from .model import (
     Artifact,
     BinaryAgent,
@@ -346,3 +346,4 @@ RULES = (
     Rule(_wrapper_name),
     Rule(_prefix),
 )
+    Rule(image_compression, needs=(("image", "dax"), ("image", "format"))),

@@ -64,3 +64,20 @@ def image_layout(read: Read) -> Iterator[Problem]:
         yield Problem("layout: huge is for dax: true: nothing else maps files in 2 MiB pages", where, "remove it")
     elif image.verity:
         yield Problem("layout: huge is of no use with verity: dm-verity has no DAX", where, "remove it")
+
+
+def image_compression(read: Read) -> Iterator[Problem]:
+    """Compressed files are for EROFS, and not for DAX."""
+    image = read.spec.image
+    if image.compression == "none":
+        return
+    where = read.tree.value_where((*IMAGE, "compression"))
+    if image.format != "erofs":
+        yield Problem(f"image.compression is for EROFS: {image.format} has none", where, "set image.format: erofs")
+    if image.dax:
+        yield Problem(
+            "image.compression cannot be had with dax: a guest maps the image's blocks as they are, "
+            "and compressed ones must be unpacked into its own memory",
+            where,
+            "set image.dax: false, or remove it",
+        )

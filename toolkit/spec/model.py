@@ -293,3 +293,8 @@ class Spec:
         """What tells this spec from others of the same name in the store: good as a file name."""
         place = hashlib.sha256(str(self.file.absolute()).encode()).hexdigest()[:16]
         return f"{self.name}-{place}"
+    layout: str = "auto"
+    size_mib: int | None = None
+    free_mib: int = 0
+    compression: str = "none"  # none | lz4 | lz4hc | zstd
+    size_where: Where | None = field(default=None, compare=False)

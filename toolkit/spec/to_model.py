@@ -114,6 +114,7 @@ def _image(value: Document, tree: Tree) -> Image:
         size_where=tree.value_where(("image", "size")),
     )
 
+        compression=value["compression"],
 
 def _mib(size: int | str) -> int | None:
     """A size as the spec writes it, in MiB; None for auto."""

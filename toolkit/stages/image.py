@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from ..image.layout import layout_for
 from ..image.make import Made, Wanted
-from ..pipeline.stage import Inputs, Recipe, Stage, Work
+from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
 from ..spec.model import Image
 from .image_checks import check_commands, check_tools, check_with_tools
+from .image_pack import TOOL, pack_command, packed, tool_version
 from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
 
@@ -35,8 +37,12 @@ class ImageStage(Stage):
     title: ClassVar[str] = "guest image"
     modules: ClassVar[tuple[str, ...]] = (
         "image/dax.py",
+        "image/decompress.py",
         "image/erofs.py",
+        "image/erofs_clusters.py",
+        "image/erofs_packed.py",
         "image/erofs_read.py",
+        "image/erofs_xattr.py",
         "image/ext4.py",
         "image/ext4_frame.py",
         "image/ext4_read.py",
@@ -58,6 +64,7 @@ class ImageStage(Stage):
         "rootfs/tree.py",
         "stages/image.py",
         "stages/image_checks.py",
+        "stages/image_pack.py",
     )
 
     @property
@@ -75,14 +82,25 @@ class ImageStage(Stage):
         )
 
     def plan(self, inputs: Inputs) -> Recipe:
+        kind, with_verity = self.image.format, self.image.verity
         layout_for(0, self.image.dax, self.align_mib)  # an alignment that cannot work is told before anything is built
         return Recipe(
-            commands=check_commands(self.image.format, with_verity=self.image.verity),
-            options=self._wanted.options,
+            commands=(*self._pack(inputs), *check_commands(kind, with_verity=with_verity)),
+            options={**self._wanted.options, "compression": self.image.compression},
             inputs={f"rootfs/{name}": inputs.digest("rootfs", name) for name in (TAR, ROOTFS_INFO)},
-            tools=check_tools(self.image.format, inputs, with_verity=self.image.verity),
+            tools={
+                **check_tools(kind, inputs, with_verity=with_verity),
+                **({TOOL: tool_version(inputs)} if self._compressed else {}),
+            },
             modules=self.module_digests(),
         )
+
+    @property
+    def _compressed(self) -> bool:
+        return self.image.compression != "none"
+
+    def _pack(self, inputs: Inputs) -> tuple[Command, ...]:
+        return (pack_command(self.image.compression, tool_version(inputs)),) if self._compressed else ()
 
     def run(self, work: Work) -> None:
         from ..image.make import write_image
@@ -93,10 +111,13 @@ class ImageStage(Stage):
         agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
         digest = work.recipe.inputs[f"rootfs/{TAR}"]
         path = work.out / IMAGE
-        with open_tar(work.inputs.path("rootfs", TAR)) as tar:
-            tree = tar.tree()
+        with contextlib.ExitStack() as files:
+            tree = files.enter_context(open_tar(work.inputs.path("rootfs", TAR))).tree()
+            compressed = None
+            for command in self._pack(work.inputs):
+                compressed = files.enter_context(packed(work, tree, command))
             made = write_image(
-                tree, path, self._wanted, digest, lambda done, total: work.progress(done, total, "files")
+                tree, path, self._wanted, digest, lambda done, total: work.progress(done, total, "files"), compressed
             )
             if note := made.arrangement.note():
                 work.note(note)
@@ -105,14 +126,15 @@ class ImageStage(Stage):
         check_with_tools(work, path, kind, made)
         if made.verity:
             (work.out / VERITY).write_text(made.verity.params + "\n")
-        (work.out / INFO).write_text(json.dumps(_info(kind, made, agent), indent=2) + "\n")
+        (work.out / INFO).write_text(json.dumps(_info(kind, self.image.compression, made, agent), indent=2) + "\n")
 
 
-def _info(kind: str, made: Made, agent: AgentFile) -> dict[str, Any]:
+def _info(kind: str, compression: str, made: Made, agent: AgentFile) -> dict[str, Any]:
     layout = made.layout
     return {
         "version": 1,
         "format": kind,
+        "compression": compression,
         "dax": layout.dax,
         "size": layout.size,
         "allocated": made.allocated,
