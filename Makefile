@@ -28,10 +28,12 @@ docs: ready ## Render docs/spec.md from the schema, docs/kernel-profiles.md from
 	$(BIN)/python -m kata_toolkit.spec.reference
 	$(BIN)/python -m kata_toolkit.kconfig.profile_page
 
-lock: ## Resolve requirements.in anew into requirements.lock
+lock: ## Resolve requirements.in anew into requirements.lock, and what only `make test-full` uses
 	rm -rf build/lock && /usr/bin/python3 -m venv build/lock && build/lock/bin/pip install -q pip-tools
 	build/lock/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-options \
 		--no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock requirements.in
+	build/lock/bin/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-options \
+		--no-emit-index-url --no-emit-find-links --upgrade -o requirements-full.lock requirements-full.in
 
 clean: ## Remove what was built here (the store stays: see `kata-toolkit cache gc`)
 	rm -rf out build dist .venv *.egg-info .mypy_cache .ruff_cache .hypothesis
