@@ -233,9 +233,14 @@ def _stamps(folder: Path) -> list[tuple[str, int, int]]:
         return []
 
 
+def tarball_of(name: str) -> Path:
+    """Where a linux-source package puts its tarball."""
+    return Path(f"/usr/src/{name}.tar.xz")
+
+
 def installed(name: str) -> Installed | None:
     """The package, if dpkg says that it is installed and its tarball is there."""
-    tarball = Path(f"/usr/src/{name}.tar.xz")
+    tarball = tarball_of(name)
     if not tarball.is_file() or run.which("dpkg-query") is None:
         return None
     result = run.run(["dpkg-query", "-W", "-f=${db:Status-Status} ${Version}", name], check=False)

@@ -29,6 +29,10 @@ class Pool:
     def __init__(self, cache: Path) -> None:
         self.folder = cache / "downloads"
 
+    def has(self, sha256: str) -> bool:
+        """Whether there is a file by this digest; `find` also reads it."""
+        return (self.folder / sha256).is_file()
+
     def find(self, sha256: str) -> Path | None:
         """The file with this digest, if it is here and whole; a damaged one is removed."""
         path = self.folder / sha256

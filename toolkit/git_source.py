@@ -53,7 +53,7 @@ def fetched(source: GitKernel, cache: Path, *, offline: bool, log: run.Log | Non
         raise InputError(problem.message, where=problem.where, hint=problem.hint)
     if run.which("git") is None:
         raise ToolError("git, which fetches the kernel's source, is not installed", hint=install_hint("git"))
-    folder = cache / "git" / f"{hashlib.sha256(source.repository.encode()).hexdigest()[:32]}.git"
+    folder = _folder(source, cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock")):
         if not (folder / "HEAD").is_file():
@@ -68,6 +68,12 @@ def fetched(source: GitKernel, cache: Path, *, offline: bool, log: run.Log | Non
                 )
             _fetch(folder, source, log)
     return folder
+
+
+def is_here(source: GitKernel, cache: Path) -> bool:
+    """Whether nothing must be fetched: the commit is in the cache, or its repository on this machine."""
+    folder = _folder(source, cache)
+    return source.local or ((folder / "HEAD").is_file() and _has(folder, source.commit))
 
 
 def tree_id(folder: Path, commit: str) -> str:
@@ -112,6 +118,10 @@ def _failure(source: GitKernel, output: str) -> InputError | ToolError:
     if source.local and any(sign in low for sign in _NO_REPOSITORY):
         return InputError(f"{source.repository} is not a git repository", where=source.where)
     return ToolError(f"cannot fetch {source.commit} from {source.repository}: {text}")
+
+
+def _folder(source: GitKernel, cache: Path) -> Path:
+    return cache / "git" / f"{hashlib.sha256(source.repository.encode()).hexdigest()[:32]}.git"
 
 
 def _refused(source: GitKernel) -> Problem:

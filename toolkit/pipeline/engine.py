@@ -62,6 +62,7 @@ class Engine:
                 break
             except NotBuiltYet as missing:
                 self._bring(self._stage(missing.stage), (*above, stage.name))
+        self.inputs.admit({tool: version for tool, version in recipe.tools.items() if tool not in stage.checkers})
         self.inputs.add(self._make(stage, recipe))
 
     def _make(self, stage: Stage, recipe: Recipe) -> Entry:

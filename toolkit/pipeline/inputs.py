@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .. import run
 from ..errors import ToolError
@@ -18,12 +18,26 @@ from .store import Entry, Store
 _VERSION_SECONDS = 20.0
 
 
-class BuildInputs(Inputs):
-    """The inputs of one build: grows as its stages get their entries in the store."""
+class Answers(Protocol):
+    """A lock file, as far as stages are concerned; see `Inputs.resolved` and `Inputs.observed`."""
 
-    def __init__(self, store: Store, *, offline: bool = False) -> None:
+    def answer(self, key: str, request: Mapping[str, Any]) -> Any: ...
+
+    def compare(self, key: str, found: Mapping[str, Any]) -> None: ...
+
+    def admit(self, tools: Mapping[str, str]) -> None: ...
+
+
+class BuildInputs(Inputs):
+    """The inputs of one build: grows as its stages get their entries in the store.
+
+    ``lock``: what answers instead of the world.
+    """
+
+    def __init__(self, store: Store, *, offline: bool = False, lock: Answers | None = None) -> None:
         self._store = store
         self._offline = offline
+        self._lock = lock
         self._entries: dict[str, Entry] = {}
         self._memo = DigestMemo(store.cache / "digests.json")
         self._tools_file = store.cache / "tools.json"
@@ -57,8 +71,24 @@ class BuildInputs(Inputs):
     def file_digest(self, path: Path) -> str:
         return self._memo.digest(path)
 
-    def resolved(self, key: str, request: Mapping[str, Any], find: Callable[[], Any]) -> Any:
-        return find()
+    def resolved(
+        self,
+        key: str,
+        request: Mapping[str, Any],
+        find: Callable[[], Any],
+        *,
+        renew: Callable[[Any, frozenset[str]], Any] | None = None,
+    ) -> Any:
+        return self._lock.answer(key, request) if self._lock else find()
+
+    def observed(self, key: str, found: Mapping[str, Any]) -> None:
+        if self._lock:
+            self._lock.compare(key, found)
+
+    def admit(self, tools: Mapping[str, str]) -> None:
+        """Hold the tools that decide a stage's bytes to the lock file, if there is one. Raises InputError."""
+        if self._lock:
+            self._lock.admit(tools)
 
     @property
     def cache(self) -> Path:

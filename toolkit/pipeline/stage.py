@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -29,6 +29,8 @@ PLACES = {
     "build": "the kernel's build folder, in the cache",
     "cc": "the compiler, behind ccache where it is installed",
     "busybox": "this machine's static busybox",
+    "mode": "how mmdebstrap becomes root: as it is, or in a user namespace",
+    "repository": "the packages, fetched and checked, with an index",
 }
 """What the ``@places@`` of commands stand for, for people."""
 
@@ -83,6 +85,15 @@ class Recipe:
         return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What would have to be fetched: ``what`` in words, ``sha256`` (empty where an id says it all), ``size`` in bytes."""
+
+    what: str
+    sha256: str = ""
+    size: int | None = None
+
+
 class NotBuiltYet(Exception):  # noqa: N818 -- not an error: `plan` prints it as "depends on …"
     """Raised by `Inputs` when a stage's recipe depends on bytes that do not exist yet."""
 
@@ -114,11 +125,29 @@ class Inputs(ABC):
         """The sha256 of a file on disk, remembered by size, inode and times. Raises InputError when unreadable."""
 
     @abstractmethod
-    def resolved(self, key: str, request: Mapping[str, Any], find: Callable[[], Any]) -> Any:
+    def resolved(
+        self,
+        key: str,
+        request: Mapping[str, Any],
+        find: Callable[[], Any],
+        *,
+        renew: Callable[[Any, frozenset[str]], Any] | None = None,
+    ) -> Any:
         """What a wish is today, exactly: a package's version and digest, an image's digest; all JSON.
 
-        ``key``: a short stable name, such as ``rootfs.packages``; ``request``: all that the wish depends on, without
-        paths of this machine; ``find``: looks it up in the world. A lock file may answer in its place.
+        ``key``: the place in the spec that wishes it, such as ``rootfs.packages``; ``request``: all that the wish
+        depends on, without paths of this machine; ``find``: looks it up in the world. A lock file may answer in its
+        place. For ``lock --update NAME``: ``renew`` is given the earlier answer and the names that are to be found
+        anew, and holds all else to that answer; without it, it is all or nothing. Raises InputError when the lock
+        file has no answer, or one to another request, and as ``find`` does.
+        """
+
+    @abstractmethod
+    def observed(self, key: str, found: Mapping[str, Any]) -> None:
+        """Something of this machine that goes into the set as it is: nothing is fetched, so a lock file compares.
+
+        ``key`` as of `resolved`; ``found``: what identifies it, without paths. Raises InputError when the lock file
+        holds another, or none.
         """
 
     @property
@@ -193,6 +222,10 @@ class Stage(ABC):
     title: ClassVar[str]  # a few words for a person, e.g. "guest kernel"
     modules: ClassVar[tuple[str, ...]] = ()
     """Our modules whose code decides output bytes, relative to the package, e.g. ``image/ext4.py``."""
+    checkers: ClassVar[frozenset[str]] = frozenset()
+    """Tools that only look at what was made: their versions decide no bytes, and no lock file holds them."""
+    fetches: ClassVar[bool] = False
+    """Whether ``run()`` may use the network; such a stage's recipe depends on no other stage."""
 
     @abstractmethod
     def plan(self, inputs: Inputs) -> Recipe:
@@ -204,6 +237,17 @@ class Stage(ABC):
     @abstractmethod
     def run(self, work: Work) -> None:
         """Do it: write the output below ``work.out``. Raises InputError, ToolError."""
+
+    def missing(self, recipe: Recipe, inputs: Inputs) -> Iterable[Missing]:
+        """What ``run()`` would have to fetch, for a stage that `fetches`."""
+        return ()
+
+    def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
+        """The tools that decide this stage's bytes, for one whose ``plan()`` must read what is not built yet.
+
+        More than it will use does no harm. Raises ToolError.
+        """
+        return {}
 
     @classmethod
     def module_digests(cls, *more: str) -> dict[str, str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .. import apt
 from ..arch import arch_of
 from ..download import Pool
 from ..elf import read_program
 from ..errors import InputError, ToolError
-from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
 
 PROGRAM, APPLETS, VERSION = "busybox", "applets", "version"
 PACKAGE = "busybox-static"
@@ -27,32 +28,41 @@ class BusyboxStage(Stage):
 
     name: ClassVar[str] = "busybox"
     title: ClassVar[str] = "busybox"
+    fetches: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("deb.py", "elf.py", "rootfs/applets.py", "stages/busybox.py")
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises InputError when Debian has none for that architecture, ToolError without apt or its lists."""
-        package = self._package(inputs)
+        found = self._found(inputs)
         return Recipe(
-            commands=(Command("apt-get", "-q", "download", f"{package.name}={package.version}"),),
-            options={"architecture": arch_of(self.arch).debian, "sha256": package.sha256, "version": package.version},
+            commands=(Command("apt-get", "-q", "download", f"{found['package']}={found['version']}"),),
+            options={"architecture": arch_of(self.arch).debian, "sha256": found["sha256"], "version": found["version"]},
             modules=self.module_digests(),
         )
+
+    def missing(self, recipe: Recipe, inputs: Inputs) -> Iterable[Missing]:
+        found = self._found(inputs)
+        if not Pool(inputs.cache).has(found["sha256"]):
+            yield Missing(self._what(found), found["sha256"], found["size"])
 
     def run(self, work: Work) -> None:
         from ..rootfs.applets import applets_of, version_of
 
-        package = self._package(work.inputs)
-        what = f"{package.name} {package.version} for {self.arch}"
+        wanted = self._found(work.inputs)
+        what = self._what(wanted)
 
         def fetch(part: Path) -> None:
             if work.inputs.offline:
-                wanted = f"{what} (sha256 {package.sha256})"
-                raise ToolError(f"offline, and this is not in the cache: {wanted}", hint="build once without --offline")
+                there = f"{what} (sha256 {wanted['sha256']})"
+                raise ToolError(f"offline, and this is not in the cache: {there}", hint="build once without --offline")
             self._apt(work.inputs).download(
-                package, part, work.log, lambda done, total: work.progress(done, total, "bytes", what)
+                self._package(work.inputs, wanted["version"]),
+                part,
+                work.log,
+                lambda done, total: work.progress(done, total, "bytes", what),
             )
 
-        program = _busybox_in(Pool(work.inputs.cache).bring(package.sha256, fetch, what), what)
+        program = _busybox_in(Pool(work.inputs.cache).bring(wanted["sha256"], fetch, what), what)
         target = work.out / PROGRAM
         target.write_bytes(program)
         target.chmod(0o755)
@@ -62,9 +72,23 @@ class BusyboxStage(Stage):
         (work.out / APPLETS).write_bytes(b"".join(path + b"\n" for path in applets_of(program)))
         (work.out / VERSION).write_text(version_of(program) + "\n")
 
-    def _package(self, inputs: Inputs) -> apt.Package:
+    def _found(self, inputs: Inputs) -> dict[str, Any]:
+        """Which file the package is."""
+
+        def find() -> dict[str, Any]:
+            package = self._package(inputs, None)
+            facts = {"version": package.version, "sha256": package.sha256, "size": package.size}
+            return {"kind": "debian", "package": PACKAGE, "architecture": arch_of(self.arch).debian, **facts}
+
+        request = {"package": PACKAGE, "architecture": arch_of(self.arch).debian}
+        return dict(inputs.resolved("rootfs.busybox", request, find))
+
+    def _what(self, found: dict[str, Any]) -> str:
+        return f"{found['package']} {found['version']} for {self.arch}"
+
+    def _package(self, inputs: Inputs, version: str | None) -> apt.Package:
         try:
-            return self._apt(inputs).resolve(PACKAGE, None)
+            return self._apt(inputs).resolve(PACKAGE, version)
         except (InputError, ToolError) as error:
             message = f"busybox for {self.arch}: {error.problems[0].message}"
             raise type(error)(message, hint=_WITHOUT) from error

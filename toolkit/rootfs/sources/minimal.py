@@ -37,7 +37,10 @@ class MinimalSource(Source):
             wanted = (PROGRAM, APPLETS, VERSION)
             return Identity(options, inputs={f"busybox/{name}": inputs.digest("busybox", name) for name in wanted})
         if self.source.busybox:
-            return Identity(options, (_LIST, _VERSION), {"busybox": inputs.file_digest(_busybox())})
+            digest = inputs.file_digest(_busybox())
+            version = inputs.tool("busybox", "--help")
+            inputs.observed("rootfs.busybox", {"kind": "host", "version": version, "sha256": digest})
+            return Identity(options, (_LIST, _VERSION), {"busybox": digest})
         return Identity(options)
 
     def base(self, work: Work, open_files: ExitStack) -> Base:
