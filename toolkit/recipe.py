@@ -8,13 +8,26 @@ from .arch import arch_of
 from .image.layout import default_align_mib
 from .kata.config import guest_settings, plugs_dimms
 from .pipeline.stage import Stage
-from .spec.model import BinaryAgent, KernelSource, MinimalRootfs, PackagedKernel, PrebuiltKernel, Spec, TarballRootfs
+from .spec.model import (
+    Artifact,
+    BinaryAgent,
+    DebianRootfs,
+    KernelSource,
+    MinimalRootfs,
+    OciRootfs,
+    PackagedKernel,
+    PrebuiltKernel,
+    Spec,
+    TarballAgent,
+    TarballRootfs,
+)
 from .stages.agent import AgentStage
 from .stages.busybox import BusyboxStage
 from .stages.image import ImageStage
 from .stages.kernel import KernelStage
 from .stages.kernel_config import KernelConfigStage
 from .stages.kernel_source import KernelOrigin, KernelSourceStage
+from .stages.licences import LicencesStage
 from .stages.rootfs import RootfsStage
 from .stages.runtime_config import RuntimeConfigStage
 from .stages.sources import SourcesStage
@@ -26,14 +39,16 @@ if TYPE_CHECKING:
 
 def stages_of(spec: Spec) -> tuple[Stage, ...]:
     """Every stage of a spec, from sources to wrapper."""
-    fetched_agent = spec.agent.binary if isinstance(spec.agent, BinaryAgent) and spec.agent.binary.url else None
+    fetched_agent = _fetched_agent(spec)
     fetched_root = spec.rootfs.archive if isinstance(spec.rootfs, TarballRootfs) and spec.rootfs.archive.url else None
-    sources = SourcesStage(spec.kernel.source, fetched_agent, fetched_root)
+    fetched_image = spec.rootfs if isinstance(spec.rootfs, OciRootfs) and spec.rootfs.reference else None
+    sources = SourcesStage(spec.kernel.source, fetched_agent, fetched_root, fetched_image, spec.arch)
     return (
         *([sources] if sources.needed else []),
         *_kernel(spec),
-        AgentStage(spec.agent, spec.arch),
+        AgentStage(spec.agent, spec.arch, libraries=not isinstance(spec.rootfs, MinimalRootfs)),
         *([BusyboxStage(spec.arch)] if _fetches_busybox(spec) else []),
+        *_packages(spec),
         RootfsStage(
             spec.rootfs,
             modular=isinstance(spec.kernel.source, PackagedKernel),
@@ -54,13 +69,22 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
             image="image" in _roots(spec),
             initrd=spec.initrd.enabled,
         ),
+        LicencesStage(spec.arch),
     )
 
 
 def outputs_of(spec: Spec) -> tuple[str, ...]:
     """The stages whose files a whole set consists of; what they need is built on the way."""
     config = ["kernel_config"] if _is_compared(spec.kernel.source) else []
-    return ("kernel", *config, *_roots(spec), "runtime_config", "wrapper")
+    return ("kernel", *config, *_roots(spec), "runtime_config", "wrapper", "licences")
+
+
+def _fetched_agent(spec: Spec) -> Artifact | None:
+    """The file that holds the agent, if it is given by url."""
+    agent = spec.agent
+    if isinstance(agent, BinaryAgent):
+        return agent.binary if agent.binary.url else None
+    return agent.archive if isinstance(agent, TarballAgent) and agent.archive.url else None
 
 
 def _is_compared(source: KernelSource) -> bool:
@@ -92,6 +116,14 @@ def _kernel(spec: Spec) -> tuple[Stage, ...]:
         KernelConfigStage(origin, kernel.profile, kernel.options, spec.arch, kernel.toolchain, kernel.features),
         KernelStage(origin, spec.arch, kernel.toolchain),
     )
+
+
+def _packages(spec: Spec) -> tuple[Stage, ...]:
+    if not isinstance(spec.rootfs, DebianRootfs):
+        return ()
+    from .stages.debian import DebianStage
+
+    return (DebianStage(spec.rootfs, spec.arch),)
 
 
 def _facts(spec: Spec) -> dict[str, str]:

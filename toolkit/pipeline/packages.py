@@ -34,6 +34,7 @@ DEBIAN_PACKAGES = {
     "llvm-readelf": "llvm",
     "llvm-strip": "llvm",
     "mke2fs": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
     "musl-gcc": "musl-tools",
     "patch": "patch",
     "rustc": "cargo rustc",

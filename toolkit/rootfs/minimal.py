@@ -75,9 +75,14 @@ def place_agent(tree: Tree, agent: Path, policy: Path | None) -> bytes:
     """
     place = tree.resolved(AGENT)
     tree.add(place, Node(Kind.FILE, 0o755, content=OnDisk.of(agent)))
+    place_policy(tree, policy)
+    return place
+
+
+def place_policy(tree: Tree, policy: Path | None) -> None:
+    """Put the agent's policy where it looks for it. Raises InputError when it cannot be read."""
     if policy:
         tree.add(tree.resolved(POLICY), Node(Kind.FILE, 0o644, content=OnDisk.of(policy)))
-    return place
 
 
 def applet_paths(listing: str) -> tuple[bytes, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..arch import arch_of
 from ..errors import InputError, Problem, Where
@@ -17,6 +18,8 @@ from .image_rules import image_compression, image_layout, image_room, image_size
 from .model import (
     Artifact,
     BinaryAgent,
+    CargoAgent,
+    DebianRootfs,
     FolderRootfs,
     GitKernel,
     KernelSource,
@@ -24,11 +27,12 @@ from .model import (
     PackagedKernel,
     PrebuiltKernel,
     Spec,
+    TarballAgent,
     TarballKernel,
     TarballRootfs,
     TreeKernel,
 )
-from .paths import check_file, check_folder, check_kernel_tree
+from .paths import check_cargo_folder, check_file, check_folder, check_kernel_tree
 from .suggest import did_you_mean
 from .yamltree import Steps, Tree
 
@@ -211,10 +215,15 @@ def _patches(read: Read) -> Iterator[Problem]:
 
 def _agent_files(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
-    if isinstance(spec.agent, BinaryAgent):
-        yield from _artifact(spec.agent.binary, tree, ("agent",))
-        if spec.agent.policy is not None and not isinstance(spec.agent.policy, str):
-            yield from check_file(spec.agent.policy, tree.value_where(("agent", "policy")))
+    agent = spec.agent
+    if isinstance(agent, BinaryAgent):
+        yield from _artifact(agent.binary, tree, ("agent",))
+    elif isinstance(agent, TarballAgent):
+        yield from _artifact(agent.archive, tree, ("agent",))
+    elif isinstance(agent, CargoAgent):
+        yield from check_cargo_folder(agent.path, tree.value_where(("agent", "path")))
+    if isinstance(agent, BinaryAgent | TarballAgent | CargoAgent) and isinstance(agent.policy, Path):
+        yield from check_file(agent.policy, tree.value_where(("agent", "policy")))
 
 
 def _rootfs_files(read: Read) -> Iterator[Problem]:
@@ -226,6 +235,8 @@ def _rootfs_files(read: Read) -> Iterator[Problem]:
     elif isinstance(spec.rootfs, OciRootfs) and spec.rootfs.path:
         check = check_folder if spec.rootfs.path.is_dir() else check_file
         yield from check(spec.rootfs.path, tree.value_where(("rootfs", "path")))
+    elif isinstance(spec.rootfs, DebianRootfs):
+        yield from _debian_rootfs(spec.rootfs, tree)
     steps = read.steps(("rootfs", "overlay"))
     for entry, step in zip(spec.rootfs.overlay, steps, strict=True):
         if entry.source:
@@ -235,6 +246,24 @@ def _rootfs_files(read: Read) -> Iterator[Problem]:
             packaged = isinstance(spec.kernel.source, PackagedKernel)
             why = "are in the guest without it" if packaged else "are not known"
             yield Problem(f"the modules of a kernel that is not compiled here {why}", entry.where, "remove it")
+
+
+def _debian_rootfs(rootfs: DebianRootfs, tree: Tree) -> Iterator[Problem]:
+    from ..rootfs.debian_sources import named_source
+
+    if rootfs.keyring:
+        yield from check_file(rootfs.keyring, tree.value_where(("rootfs", "keyring")))
+    for mirror in rootfs.mirrors:
+        try:
+            named_source(mirror.text, rootfs.suite or "suite", rootfs.components, rootfs.keyring)
+        except InputError as error:
+            yield from (replace(problem, where=mirror.where) for problem in error.problems)
+    seen: dict[str, str] = {}
+    for package in rootfs.packages:
+        name = package.text.partition("=")[0]
+        if name in seen:
+            yield Problem(f"{name} is in the list twice", package.where, "remove one of the two")
+        seen[name] = package.text
 
 
 def _cmdline_words(read: Read) -> Iterator[Problem]:
@@ -343,7 +372,7 @@ RULES = (
     Rule(image_room),
     Rule(image_size, needs=(HYPERVISORS, ("image", "align_mib"))),
     Rule(image_layout, needs=(("image", "dax"), ("image", "verity"))),
+    Rule(image_compression, needs=(("image", "dax"), ("image", "format"))),
     Rule(_wrapper_name),
     Rule(_prefix),
 )
-    Rule(image_compression, needs=(("image", "dax"), ("image", "format"))),

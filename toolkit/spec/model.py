@@ -156,7 +156,33 @@ class BinaryAgent:
     policy: Path | str | None = None
 
 
-Agent = BuiltinAgent | BinaryAgent
+@dataclass(frozen=True, slots=True)
+class TarballAgent:
+    """An agent inside a tar, such as a release archive; ``member``: its path there. ``policy`` as of `BinaryAgent`."""
+
+    archive: Artifact
+    member: str
+    policy: Path | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CargoAgent:
+    """An agent built from a folder of vendored Rust sources; None: the only one there is, or what suits the guest.
+
+    ``target``: a triple of rustc's. ``policy`` as of `BinaryAgent`. ``where``: the folder's place in the spec.
+    """
+
+    path: Path
+    package: str | None = None
+    bin: str | None = None
+    features: tuple[str, ...] = ()
+    default_features: bool = True
+    target: str | None = None
+    policy: Path | str | None = None
+    where: Where | None = field(default=None, compare=False)
+
+
+Agent = BuiltinAgent | BinaryAgent | TarballAgent | CargoAgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +218,7 @@ class TarballRootfs:
 
     archive: Artifact
     overlay: tuple[OverlayEntry, ...] = ()
+    init: str = "agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +227,61 @@ class FolderRootfs:
 
     path: Path
     overlay: tuple[OverlayEntry, ...] = ()
+    init: str = "agent"
 
 
 @dataclass(frozen=True, slots=True)
 class OciRootfs:
-    """The files of a container image on this machine: an image layout (a folder or a tar of one), or what ``docker
-    save`` writes. ``tag`` and the guest's architecture choose one where there are several."""
+    """The files of a container image: on this machine, as an image layout (a folder or a tar of one) or what ``docker
+    save`` writes, or in a registry. Exactly one of ``path`` and ``reference`` is set.
 
-    path: Path
+    ``tag`` and the guest's architecture choose one where there are several. ``sha256``: of its manifest."""
+
+    path: Path | None = None
     tag: str | None = None
     sha256: str | None = None
     overlay: tuple[OverlayEntry, ...] = ()
+    reference: str | None = None
+    init: str = "agent"
 
 
-Rootfs = MinimalRootfs | TarballRootfs | FolderRootfs | OciRootfs
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A text and where it stands in the spec."""
+
+    text: str
+    where: Where | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Slim:
+    """What is left out of a Debian root file system."""
+
+    docs: bool = True
+    locales: bool = True
+    apt: bool = True
+    dpkg: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DebianRootfs:
+    """Packages of Debian. ``suite`` None: this machine's; ``mirrors`` empty: its own apt sources; ``keyring`` None:
+    what those say, or Debian's. ``where``: the root file system's place in the spec.
+    """
+
+    suite: str | None = None
+    components: tuple[str, ...] = ("main",)
+    packages: tuple[Placed, ...] = ()
+    variant: str = "essential"
+    mirrors: tuple[Placed, ...] = ()
+    keyring: Path | None = None
+    slim: Slim = field(default_factory=Slim)
+    overlay: tuple[OverlayEntry, ...] = ()
+    init: str = "agent"
+    where: Where | None = field(default=None, compare=False)
+
+
+Rootfs = MinimalRootfs | TarballRootfs | FolderRootfs | OciRootfs | DebianRootfs
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +296,11 @@ class Image:
     dax: bool = True
     align_mib: int | None = None
     verity: bool = False
+    layout: str = "auto"
+    size_mib: int | None = None
+    free_mib: int = 0
+    compression: str = "none"  # none | lz4 | lz4hc | zstd
+    size_where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +330,6 @@ class Hypervisor:
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    layout: str = "auto"
-    size_mib: int | None = None
-    free_mib: int = 0
-    size_where: Where | None = field(default=None, compare=False)
     """Limits that `verify` holds the set to; None: no limit."""
 
     image_mib: float | None = None
@@ -293,8 +362,3 @@ class Spec:
         """What tells this spec from others of the same name in the store: good as a file name."""
         place = hashlib.sha256(str(self.file.absolute()).encode()).hexdigest()[:16]
         return f"{self.name}-{place}"
-    layout: str = "auto"
-    size_mib: int | None = None
-    free_mib: int = 0
-    compression: str = "none"  # none | lz4 | lz4hc | zstd
-    size_where: Where | None = field(default=None, compare=False)

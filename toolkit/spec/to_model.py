@@ -12,7 +12,9 @@ from .model import (
     BinaryAgent,
     Budgets,
     BuiltinAgent,
+    CargoAgent,
     DebianKernel,
+    DebianRootfs,
     FeatureChanges,
     FolderRootfs,
     GitKernel,
@@ -27,9 +29,12 @@ from .model import (
     OverlayEntry,
     PackagedKernel,
     Patch,
+    Placed,
     PrebuiltKernel,
     Rootfs,
+    Slim,
     Spec,
+    TarballAgent,
     TarballKernel,
     TarballRootfs,
     TreeKernel,
@@ -53,7 +58,7 @@ def to_model(document: Document, tree: Tree) -> Spec:
         name=name,
         arch=document["arch"],
         kernel=_kernel(document["kernel"], base, tree),
-        agent=_agent(document["agent"], base),
+        agent=_agent(document["agent"], base, tree),
         rootfs=_rootfs(document["rootfs"], base, tree),
         image=_image(document["image"], tree),
         initrd=Initrd(**document["initrd"]),
@@ -100,8 +105,6 @@ def _kernel(value: Document, base: Path, tree: Tree) -> Kernel:
     )
 
 
-def _rootfs(value: Document, base: Path, tree: Tree) -> Rootfs:
-    overlay = tuple(_overlay(entry, base, tree, index) for index, entry in enumerate(value["overlay"]))
 def _image(value: Document, tree: Tree) -> Image:
     return Image(
         format=value["format"],
@@ -111,10 +114,10 @@ def _image(value: Document, tree: Tree) -> Image:
         layout=value["layout"],
         size_mib=_mib(value["size"]),
         free_mib=value["free_mib"],
+        compression=value["compression"],
         size_where=tree.value_where(("image", "size")),
     )
 
-        compression=value["compression"],
 
 def _mib(size: int | str) -> int | None:
     """A size as the spec writes it, in MiB; None for auto."""
@@ -123,13 +126,40 @@ def _mib(size: int | str) -> int | None:
     return int(size[:-3]) * (1024 if size.endswith("GiB") else 1)
 
 
+def _rootfs(value: Document, base: Path, tree: Tree) -> Rootfs:
+    overlay = tuple(_overlay(entry, base, tree, index) for index, entry in enumerate(value["overlay"]))
     if value["kind"] == "tarball":
-        return TarballRootfs(_artifact(value, base), overlay)
+        return TarballRootfs(_artifact(value, base), overlay, value["init"])
     if value["kind"] == "directory":
-        return FolderRootfs(base / value["path"], overlay)
+        return FolderRootfs(base / value["path"], overlay, value["init"])
     if value["kind"] == "oci":
-        return OciRootfs(base / value["path"], value.get("tag"), value.get("sha256"), overlay)
+        path = base / value["path"] if "path" in value else None
+        return OciRootfs(
+            path, value.get("tag"), value.get("sha256"), overlay, value.get("reference"), init=value["init"]
+        )
+    if value["kind"] == "debian":
+        return _debian(value, base, tree, overlay)
     return MinimalRootfs(value["busybox"], overlay)
+
+
+def _debian(value: Document, base: Path, tree: Tree, overlay: tuple[OverlayEntry, ...]) -> DebianRootfs:
+    def placed(key: str) -> tuple[Placed, ...]:
+        texts = value.get(key, [])
+        return tuple(Placed(text, tree.value_where(("rootfs", key, i))) for i, text in enumerate(texts))
+
+    slim = value["slim"]
+    return DebianRootfs(
+        suite=value.get("suite"),
+        components=tuple(value["components"]),
+        packages=placed("packages"),
+        variant=value["variant"],
+        mirrors=placed("mirrors"),
+        keyring=base / value["keyring"] if "keyring" in value else None,
+        slim=Slim(**slim) if isinstance(slim, dict) else Slim(slim, slim, slim, slim),
+        overlay=overlay,
+        init=value["init"],
+        where=tree.value_where(("rootfs", "suite") if "suite" in value else ("rootfs",)),
+    )
 
 
 def _overlay(value: Document, base: Path, tree: Tree, index: int) -> OverlayEntry:
@@ -186,14 +216,25 @@ def _artifact(value: Document, base: Path) -> Artifact:
     return Artifact(path, value.get("url"), value.get("sha256"))
 
 
-def _agent(value: Document, base: Path) -> Agent:
+def _agent(value: Document, base: Path, tree: Tree) -> Agent:
     if value["kind"] == "builtin":
         return BuiltinAgent()
-    policy = value.get("policy")
-    return BinaryAgent(
-        binary=_artifact(value, base),
-        policy=policy if policy in (None, ALLOW_ALL) else base / policy,
-    )
+    given = value.get("policy")
+    policy = given if given in (None, ALLOW_ALL) else base / given
+    if value["kind"] == "tarball":
+        return TarballAgent(_artifact(value, base), value["member"], policy)
+    if value["kind"] == "cargo":
+        return CargoAgent(
+            path=base / value["path"],
+            package=value.get("package"),
+            bin=value.get("bin"),
+            features=tuple(value["features"]),
+            default_features=value["default_features"],
+            target=value.get("target"),
+            policy=policy,
+            where=tree.value_where(("agent", "path")),
+        )
+    return BinaryAgent(_artifact(value, base), policy)
 
 
 def _hypervisor(name: str, value: Document, tree: Tree) -> Hypervisor:

@@ -13,7 +13,7 @@ from ..errors import ToolError
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
 from ..rootfs.sources.source import Source
-from ..spec.model import FolderRootfs, OciRootfs, OverlayEntry, Rootfs, TarballRootfs
+from ..spec.model import DebianRootfs, FolderRootfs, MinimalRootfs, OciRootfs, OverlayEntry, Rootfs, TarballRootfs
 
 TAR = "rootfs.tar"
 INFO = "rootfs.json"
@@ -44,12 +44,14 @@ class RootfsStage(Stage):
     title: ClassVar[str] = "root file system"
     modules: ClassVar[tuple[str, ...]] = (
         "components.py",
+        "elf.py",
         "rootfs/agent_file.py",
         "rootfs/folder.py",
         "rootfs/minimal.py",
         "rootfs/modular.py",
         "rootfs/overlay.py",
         "rootfs/sources/source.py",
+        "rootfs/systemd.py",
         "rootfs/tar.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
@@ -70,7 +72,7 @@ class RootfsStage(Stage):
         if any(entry.kind == "modules" for entry in self.source.overlay):
             with contextlib.suppress(KeyError):  # a kernel without: the overlay says so at its line
                 digests[_BUILT_MODULES] = inputs.digest(*_BUILT_MODULES.split("/"))
-        options = dict(identity.options)
+        options = {**identity.options, "init": self._init}
         if self.source.overlay:
             options["overlay"] = [_described(entry, inputs) for entry in self.source.overlay]
             options["facts"] = dict(self.facts)
@@ -84,9 +86,11 @@ class RootfsStage(Stage):
         )
 
     def run(self, work: Work) -> None:
+        from ..rootfs.agent_file import require_loader
         from ..rootfs.minimal import MOVED_AGENT, POLICY, furnish, place_agent
         from ..rootfs.modular import add_modules
         from ..rootfs.overlay import apply
+        from ..rootfs.systemd import add_units, place_service
         from ..rootfs.tar import open_tar
         from ..rootfs.tar_write import write_tar
         from ..rootfs.tree import shown
@@ -99,15 +103,19 @@ class RootfsStage(Stage):
             base = self._source().base(work, open_files)
             tree = base.tree
             furnish(tree)
+            if self._init == "systemd":
+                add_units(tree)
             built = None
             if _BUILT_MODULES in work.recipe.inputs:
                 built = open_files.enter_context(open_tar(work.inputs.path(*_BUILT_MODULES.split("/")))).tree()
             apply(tree, self.source.overlay, self.facts, built)
-            place = place_agent(tree, agent, policy)
+            put = place_service if self._init == "systemd" else place_agent
+            place = put(tree, agent, policy)
             if self.modular:
                 modules = open_files.enter_context(open_tar(work.inputs.path("kernel_modules", MODULES)))
                 add_modules(tree, work.inputs.path("kernel_modules", LOADER), modules.tree())
                 place = tree.resolved(MOVED_AGENT)
+            require_loader(tree, agent)
             write_tar(tree, work.out / TAR)
         if self.plan(work.inputs).id(self.name) != work.recipe.id(self.name):  # contents were read only now
             raise ToolError("what the root file system is made from changed while it was used", hint="build again")
@@ -129,6 +137,11 @@ class RootfsStage(Stage):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text)
 
+    @property
+    def _init(self) -> str:
+        """What starts first: the agent or systemd."""
+        return "agent" if isinstance(self.source, MinimalRootfs) else self.source.init
+
     def _source(self) -> Source:
         """What the spec asks for, as something that answers; only its own code is loaded."""
         if isinstance(self.source, FolderRootfs):
@@ -139,6 +152,10 @@ class RootfsStage(Stage):
             from ..rootfs.sources.oci import OciSource
 
             return OciSource(self.source, self.arch)
+        if isinstance(self.source, DebianRootfs):
+            from ..rootfs.sources.debian import DebianSource
+
+            return DebianSource(self.source)
         if isinstance(self.source, TarballRootfs):
             from ..rootfs.sources.tarball import TarballSource
 
