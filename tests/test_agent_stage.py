@@ -150,7 +150,7 @@ def test_a_static_binary_is_taken_as_it_is(static_program: bytes, tmp_path: Path
     entry = build(BinaryAgent(Artifact(tmp_path / "kata-agent")), tmp_path / "cache")
     assert entry.path("init").read_bytes() == static_program
     assert os.access(entry.path("init"), os.X_OK)
-    assert set(entry.files) == {"init"}
+    assert set(entry.files) == {"init", "agent.json"}
 
 
 def test_a_fetched_binary_is_taken_from_the_sources(static_program: bytes, tmp_path: Path) -> None:

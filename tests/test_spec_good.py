@@ -13,6 +13,7 @@ from kata_toolkit.spec.model import (
     BinaryAgent,
     Budgets,
     BuiltinAgent,
+    CargoAgent,
     DebianKernel,
     Hypervisor,
     Image,
@@ -23,6 +24,7 @@ from kata_toolkit.spec.model import (
     Patch,
     PrebuiltKernel,
     Spec,
+    TarballAgent,
     TarballKernel,
     TreeKernel,
 )
@@ -136,6 +138,15 @@ def test_the_kinds_of_agent(tmp_path: Path) -> None:
     assert agent("{kind: binary, path: agent}") == BinaryAgent(binary, None)
     assert agent("{kind: binary, path: agent, policy: allow-all}") == BinaryAgent(binary, "allow-all")
     assert agent("{kind: binary, path: agent, policy: allow.rego}") == BinaryAgent(binary, tmp_path / "allow.rego")
+    member = "{kind: tarball, path: agent, member: bin/agent, policy: allow-all}"
+    assert agent(member) == TarballAgent(binary, "bin/agent", "allow-all")
+    for name in ("Cargo.toml", "Cargo.lock"):
+        (tmp_path / name).write_text("x")
+    assert agent("{kind: cargo, path: .}") == CargoAgent(tmp_path)
+    words = "package: a, bin: b, features: [c], default_features: false, target: x86_64-unknown-linux-musl"
+    assert agent(f"{{kind: cargo, path: ., {words}}}") == CargoAgent(
+        tmp_path, "a", "b", ("c",), default_features=False, target="x86_64-unknown-linux-musl"
+    )
 
 
 @pytest.mark.parametrize(

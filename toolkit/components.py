@@ -12,7 +12,7 @@ Kind = Literal["deb", "cargo", "oci", "generic"]
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One part of a set.
+    """One part of a set; ``version`` "" where it is not known.
 
     ``sha256``: of the package's file, or of the program where there is no package. ``licence``: an SPDX expression, ""
     where it is not known. ``origin``: where it was fetched from. ``source_name``, ``source_version``: the source
@@ -21,7 +21,7 @@ class Component:
     """
 
     name: str
-    version: str
+    version: str = ""
     kind: Kind = "generic"
     sha256: str = ""
     arch: str = ""

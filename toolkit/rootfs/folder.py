@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, ToolError
 from ..pipeline.files import read_json, write_atomically
 from .tree import Kind, Node, OnDisk, Tree, chunks, shown
 
@@ -23,11 +24,14 @@ _KEPT = (b"user.", b"security.capability")  # other attributes are the host's ow
 _MAX_ENTRIES = 1_000_000
 
 
-def folder_tree(folder: Path) -> Tree:
-    """The tree. Raises InputError, naming what cannot be read or has no place in an image."""
+def folder_tree(folder: Path, leave_out: Collection[bytes] = ()) -> Tree:
+    """The tree, without what is named in ``leave_out`` at its top.
+
+    Raises InputError, naming what cannot be read or has no place in an image.
+    """
     tree = Tree()
     nodes: dict[tuple[int, int], bytes] = {}
-    for path, entry in _entries(folder):
+    for path, entry in _entries(folder, leave_out):
         try:
             info = os.lstat(entry)
             first = nodes.setdefault((info.st_dev, info.st_ino), path)
@@ -61,16 +65,19 @@ def _node(entry: bytes, info: os.stat_result, path: bytes) -> Node:
     return Node(kind, mode, rdev=rdev, xattrs=xattrs)
 
 
-def folder_identity(folder: Path, cache: Path) -> str:
+def folder_identity(folder: Path, cache: Path, leave_out: Collection[bytes] = ()) -> str:
     """The sha256 of all that goes into the tree; remembered while no file's size and times change.
+
+    ``leave_out`` as of `folder_tree`.
 
     Raises InputError.
     """
-    fingerprint = _fingerprint(folder)
-    memo = cache / "folders" / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]}.json"
+    fingerprint = _fingerprint(folder, leave_out)
+    key = b"\0".join([os.fsencode(folder.absolute()), *leave_out])
+    memo = cache / "folders" / f"{hashlib.sha256(key).hexdigest()[:32]}.json"
     known = read_json(memo, {})
     if known.get("fingerprint") != fingerprint:
-        known = {"fingerprint": fingerprint, "content": _content(folder_tree(folder))}
+        known = {"fingerprint": fingerprint, "content": _content(folder_tree(folder, leave_out))}
         write_atomically(memo, json.dumps(known).encode())
     return str(known["content"])
 
@@ -91,15 +98,36 @@ def _content(tree: Tree) -> str:
     return hasher.hexdigest()
 
 
-def _fingerprint(folder: Path) -> str:
+def write_out(tree: Tree, target: Path) -> None:
+    """Write a folder's tree to the new folder ``target``, for tools that want to write beside the sources.
+
+    Raises InputError for what is no file, folder or relative link; ToolError for the disk.
+    """
+    try:
+        for path, node in tree.walk():
+            here = target / os.fsdecode(path)
+            if node.kind is Kind.DIRECTORY:
+                here.mkdir(parents=True)
+            elif node.kind is Kind.SYMLINK and not node.target.startswith(b"/"):
+                here.symlink_to(os.fsdecode(node.target))
+            elif isinstance(node.content, OnDisk):
+                shutil.copyfile(node.content.path, here)
+                here.chmod(0o755 if node.mode & 0o100 else 0o644)
+            else:
+                raise InputError(f"{shown(path)} is no file, folder or relative link", hint="leave it out")
+    except OSError as error:
+        raise ToolError(f"cannot copy the folder to {target}: {error.strerror}") from error
+
+
+def _fingerprint(folder: Path, leave_out: Collection[bytes]) -> str:
     hasher = hashlib.sha256()
-    for path, entry in _entries(folder):
+    for path, entry in _entries(folder, leave_out):
         info = os.lstat(entry)
         hasher.update(b"%s\0%d %d %d %d\n" % (path, info.st_size, info.st_ino, info.st_mtime_ns, info.st_ctime_ns))
     return hasher.hexdigest()
 
 
-def _entries(folder: Path) -> Iterator[tuple[bytes, bytes]]:
+def _entries(folder: Path, leave_out: Collection[bytes] = ()) -> Iterator[tuple[bytes, bytes]]:
     """(path below the folder, path on the host) of everything, the folder itself first, in a fixed order."""
     root = os.fsencode(folder)
     yield b"", root
@@ -113,6 +141,8 @@ def _entries(folder: Path) -> Iterator[tuple[bytes, bytes]]:
         except OSError as error:
             raise InputError(f"cannot read {os.fsdecode(here)}: {error.strerror}", hint=_HINT) from error
         for entry in entries:
+            if not above and entry.name in leave_out:
+                continue
             path = above + b"/" + entry.name if above else entry.name
             yield path, here + b"/" + entry.name
             if entry.is_dir(follow_symlinks=False):

@@ -52,6 +52,18 @@ def check_kernel_tree(path: Path, where: Where) -> Iterator[Problem]:
         yield Problem(f"{path} is not a kernel source tree: it has no {' and no '.join(lacking)}", where)
 
 
+def check_cargo_folder(path: Path, where: Where) -> Iterator[Problem]:
+    """A folder that holds a crate or a workspace of Rust, with the versions of what it depends on."""
+    problems = list(check_folder(path, where))
+    if problems:
+        yield from problems
+    elif not (path / "Cargo.toml").is_file():
+        yield Problem(f"{path} holds no crate: it has no Cargo.toml", where)
+    elif not (path / "Cargo.lock").is_file():
+        hint = "in that folder: cargo generate-lockfile; of a workspace, name the folder of the whole"
+        yield Problem(f"{path} has no Cargo.lock, which says what is built", where, hint)
+
+
 def _missing(path: Path, where: Where, error: OSError) -> Problem:
     if not isinstance(error, FileNotFoundError):
         return Problem(f"{path} cannot be read: {error.strerror}", where)

@@ -29,7 +29,7 @@ class MinimalSource(Source):
     source: MinimalRootfs
     foreign: bool = False
 
-    modules: ClassVar[tuple[str, ...]] = ("elf.py", "rootfs/sources/minimal.py")
+    modules: ClassVar[tuple[str, ...]] = ("rootfs/sources/minimal.py",)
 
     def identity(self, inputs: Inputs) -> Identity:
         options = {"kind": "minimal", "busybox": self.source.busybox}

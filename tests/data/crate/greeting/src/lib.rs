@@ -1,0 +1,4 @@
+pub fn greet(whom: &str) -> String {
+    assert!(!whom.is_empty(), "nobody to greet");
+    format!("hello {whom}")
+}
