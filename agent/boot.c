@@ -5,9 +5,11 @@
 #include <linux/magic.h>
 #include <net/if.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -78,9 +80,27 @@ static void open_console(void)
         close(fd);
 }
 
+/* The process that serves the guest, and whether it is the first one or a service of the first one. None of what is
+ * below touches a machine whose guest this process is not. */
+static pid_t server;
+static bool service;
+
+bool boot_expected(void)
+{
+    const char *mark = getenv("KATA_AGENT_SERVICE");
+    service = getpid() != 1 && mark && strcmp(mark, "1") == 0;
+    return getpid() == 1 || service;
+}
+
 void boot_begin(void)
 {
+    server = getpid();
     leave_rootfs();
+    if (service) {
+        /* The first process has mounted all; what containers leave behind is still for us to reap. */
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        return;
+    }
     mount_all(first_mounts, COUNT(first_mounts));
     open_console();
 }
@@ -102,10 +122,11 @@ static void raise_loopback(void)
 void boot_finish(void)
 {
     static bool done;
-    if (done || getpid() != 1)
+    if (done || getpid() != server)
         return;
     done = true;
-    mount_all(later_mounts, COUNT(later_mounts));
+    if (!service)
+        mount_all(later_mounts, COUNT(later_mounts));
     cgroup_boot();
     raise_loopback();
 }
@@ -113,10 +134,12 @@ void boot_finish(void)
 static _Noreturn void end(int how)
 {
     containers_destroy();
-    if (getpid() != 1)
+    if (getpid() != server)
         _exit(0);
-    kill(-1, SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {
+    if (!service) {
+        kill(-1, SIGKILL);
+        while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {
+        }
     }
     sync();
     reboot(how);
@@ -142,5 +165,9 @@ void boot_power_off(void)
 
 void boot_restart(void)
 {
+    if (service) { /* the first process stops its services, and knows what comes then */
+        containers_destroy();
+        _exit(0);
+    }
     end(RB_AUTOBOOT);
 }

@@ -1,4 +1,4 @@
-/* The guest's PID 1: boots what a guest needs, then serves the host until it is told to end. */
+/* The guest's PID 1, or a service of it: boots what a guest needs, then serves the host until it is told to end. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -45,7 +45,7 @@ int main(void)
 {
     uint64_t cycles = cycle_counter();
     metrics_note_main(cycles, monotonic_ns());
-    if (getpid() != 1) {
+    if (!boot_expected()) {
         fputs("kata-agent: this is the first process of a guest, not a program to run\n", stderr);
         return 2;
     }

@@ -118,9 +118,14 @@ def _remove_package(tree: Tree, name: str) -> bool:
     listing = tree.get(INFO + b"/" + name.encode() + b".list")
     if listing is None or listing.content is None:
         return False
-    lines = read_padded(listing.content, 0, listing.size).splitlines()
-    paths = sorted((tree.resolved(line.strip(b"/")) for line in lines if line.strip(b"/.")), reverse=True)
-    nodes = [(path, node) for path in paths if (node := tree.get(path))]
+    listed = {line.strip(b"/") for line in read_padded(listing.content, 0, listing.size).splitlines()} - {b"", b"."}
+    above = {path.rpartition(b"/")[0] for path in listed}  # folders, be they links in a root with all in /usr
+    paths = sorted((tree.resolved(path) for path in listed), reverse=True)
+    nodes = [
+        (path, node)
+        for path in paths
+        if (node := tree.get(path)) and (node.kind is Kind.DIRECTORY or path not in above)
+    ]
     tree.drop(path for path, node in nodes if node.kind is not Kind.DIRECTORY)
     for path, node in nodes:
         if node.kind is Kind.DIRECTORY and tree.is_empty(path):
