@@ -41,6 +41,8 @@ class Piece:
     @property
     def huge_pages(self) -> int:
         """How many 2 MiB pages it holds whole: what can be mapped with one entry each."""
+        if self.length < _PER_PAGE:  # as nearly always
+            return 0
         first = -(-self.logical // _PER_PAGE)
         return max((self.logical + self.length) // _PER_PAGE - first, 0)
 

@@ -27,6 +27,7 @@ _KINDS = {
     b"4": Kind.BLOCK, b"5": Kind.DIRECTORY, b"6": Kind.FIFO,
 }  # fmt: skip
 _HARD_LINK = b"1"
+_LINKS = (_HARD_LINK, b"2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ class TarReader:
         if not raw:
             raise InputError("has no name")
         flag = header.TYPE.of(block)
-        link = pax.get(b"linkpath") or text(header.LINK.of(block))
+        link = (pax.get(b"linkpath") or text(header.LINK.of(block))) if flag in _LINKS else b""
         size = pax.integer(b"size", self._number(header.SIZE, block))
         if flag == _HARD_LINK:
             if size:  # POSIX lets data follow, older programs wrote the size and no data: nobody can tell
@@ -213,12 +214,18 @@ class TarReader:
             mtime=pax.seconds(b"mtime", self._number(header.MTIME, block)),
             target=link if kind is Kind.SYMLINK else b"",
             rdev=(self._number(header.MAJOR, block), self._number(header.MINOR, block)) if device else (0, 0),
-            xattrs=xattrs_of(pax),
+            xattrs=xattrs_of(pax) if pax.records else (),
             content=content,
         ), b""
 
     def _content(self, block: bytes, pax: Pax, size: int) -> TarContent:
         """A file's data, its holes worked out; the position moves behind it."""
+        if not pax.records and header.TYPE.of(block) != b"S":  # as nearly always: no holes
+            start = self._position
+            if start + padded(size) > self._length:
+                raise self._wrong("the archive is cut short")
+            self._position = start + padded(size)
+            return TarContent(self, size, ((0, size),), (start,)) if size else TarContent(self, 0, (), ())
         version = (pax.get(b"GNU.sparse.major"), pax.get(b"GNU.sparse.minor"))
         real, start = size, self._position
         end = start + padded(size)

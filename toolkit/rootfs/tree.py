@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from ..errors import InputError
 CHUNK = 1 << 20
 NAME_MAX = 255  # bytes in one name: linux/limits.h, and ext4's own limit
 _FAR = 1 << 63  # behind every range
+# A name that needs no second look: as tar writes nearly all of them, perhaps with "./" before and "/" behind.
+_PLAIN_NAME = re.compile(rb"(?:\./)?([^./\0][^/\0]*(?:/[^./\0][^/\0]*)*)/?", re.DOTALL)
 _MAX_STEPS = 10_000  # through a path and its links; the kernel follows forty
 PATH_MAX = 4095  # bytes in a path, without its final NUL
 
@@ -158,6 +161,9 @@ def normalised(name: bytes) -> bytes:
 
     Raises InputError, saying only what is wrong with the name: the caller knows where it stands.
     """
+    plain = _PLAIN_NAME.fullmatch(name)
+    if plain and len(name) <= NAME_MAX:
+        return bytes(plain[1])
     if name.startswith(b"/"):
         raise InputError("is an absolute path")
     if b"\0" in name:
