@@ -14,7 +14,7 @@ import typer
 from .. import __version__
 from ..errors import InputError, InternalError, KataToolkitError, Problem, ToolError
 from . import annotations as annotating
-from . import boot, build, cache, check_host, init, kernel, plan, schema, validate, verify
+from . import boot, build, cache, check_host, fetch, init, kernel, lock, plan, schema, validate, verify
 
 app = typer.Typer(
     name="kata-toolkit",
@@ -27,6 +27,8 @@ app.command()(init.init)
 app.command()(validate.validate)
 app.command()(plan.plan)
 app.command()(build.build)
+app.command()(lock.lock)
+app.command()(fetch.fetch)
 app.command(cls=boot.BootCommand)(boot.boot)
 app.command()(verify.verify)
 app.command("check-host")(check_host.check_host)

@@ -13,7 +13,8 @@ def build(
     specs: list[Path] = typer.Argument(..., metavar="SPEC…", readable=False, help="The specs to build."),
     output: Path = typer.Option(None, "--output", "-o", help="Output folder (default: out/NAME)."),
     only: list[str] = typer.Option([], "--only", metavar="STAGE", help="Build this stage and what it needs only."),
-    offline: bool = typer.Option(False, "--offline", help="Never use the network; say what is missing."),
+    offline: bool = typer.Option(False, "--offline", help="Never use the network; say all that is missing."),
+    locked: bool = typer.Option(False, "--locked", help="Require a lock file, and the tools it was written with."),
     keep_going: bool = typer.Option(False, "--keep-going", help="Go on with the next spec when one fails."),
     jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="Parallel compile jobs (default: one per core)."),
     verify: bool = typer.Option(False, "--verify", help="Boot the result, and prove it as `verify` does."),
@@ -40,7 +41,13 @@ def build(
         try:
             with renderer(as_json=json, quiet=quiet) as emit:
                 result = build_spec(
-                    spec, target, emit, only=tuple(only), offline=offline, jobs=jobs or os.cpu_count() or 1
+                    spec,
+                    target,
+                    emit,
+                    only=tuple(only),
+                    offline=offline,
+                    locked=locked,
+                    jobs=jobs or os.cpu_count() or 1,
                 )
             if json:
                 typer.echo(json_module.dumps({"event": "result", **result.as_json()}))

@@ -15,6 +15,8 @@ def plan(
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show the commands of cached stages too."),
 ) -> None:
     """Show the stages, which are cached and why not, and the exact commands. Builds nothing."""
+    from ..events import ignore
+    from ..lock.prepare import held_to_lock
     from ..pipeline.inputs import BuildInputs
     from ..pipeline.plan import legend, shell_line
     from ..pipeline.plan import plan as make_plan
@@ -24,7 +26,7 @@ def plan(
 
     loaded = load_spec(spec)
     store = Store(cache_folder())
-    inputs = BuildInputs(store, offline=offline)
+    inputs = BuildInputs(store, offline=offline, lock=held_to_lock(loaded, ignore))
     steps = make_plan(loaded.key, stages_of(loaded), store, inputs)
     inputs.save()
     if json:

@@ -12,7 +12,7 @@ from .. import run
 from ..errors import ToolError
 from .files import DigestMemo, Stamp, read_json, write_atomically
 from .packages import install_hint
-from .stage import Inputs, NotBuiltYet
+from .stage import Inputs, NotBuiltYet, Recipe
 from .store import Entry, Store
 
 _VERSION_SECONDS = 20.0
@@ -51,6 +51,10 @@ class BuildInputs(Inputs):
     def drop(self, stage: str) -> None:
         """Forget a stage's output."""
         self._entries.pop(stage, None)
+
+    def stored(self, stage: str, recipe: Recipe) -> Entry | None:
+        """What the store has of a stage, if it was made by that very recipe."""
+        return self._store.get(stage, recipe.id(stage))
 
     @property
     def entries(self) -> dict[str, Entry]:

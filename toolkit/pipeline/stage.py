@@ -87,7 +87,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What would have to be fetched: ``what`` in words, ``sha256`` (empty where an id says it all), ``size`` in bytes."""
+    """What would have to be fetched, in words. ``sha256``: empty where an id says it all; ``size``: in bytes."""
 
     what: str
     sha256: str = ""

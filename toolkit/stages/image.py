@@ -12,7 +12,7 @@ from ..image.make import Made, Wanted
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
 from ..spec.model import Image
-from .image_checks import check_commands, check_tools, check_with_tools
+from .image_checks import CHECKERS, check_commands, check_tools, check_with_tools
 from .image_pack import TOOL, pack_command, packed, tool_version
 from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
@@ -35,6 +35,7 @@ class ImageStage(Stage):
 
     name: ClassVar[str] = "image"
     title: ClassVar[str] = "guest image"
+    checkers: ClassVar[frozenset[str]] = CHECKERS
     modules: ClassVar[tuple[str, ...]] = (
         "image/dax.py",
         "image/decompress.py",

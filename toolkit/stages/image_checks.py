@@ -15,6 +15,9 @@ _VERITY = Command(
     "@scratch@/filesystem", "@scratch@/digests", "@root_hash@",
 )  # fmt: skip
 
+CHECKERS = frozenset({"e2fsck", "fsck.erofs", "veritysetup"})
+"""For `Stage.checkers`."""
+
 
 def check_commands(kind: str, *, with_verity: bool) -> tuple[Command, ...]:
     """The commands that `check_with_tools` will run on an image of that format."""

@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .. import kbuild
+from .. import kbuild, run
 from ..errors import InputError, ToolError
 from ..kernel_tree import KernelTree
 from ..pipeline.files import read_json, write_atomically
@@ -80,6 +80,11 @@ class KernelStage(Stage):
             tools={**toolchain.identities(inputs), **tools},
             modules=self.module_digests(*(_LAYS_OUT_MODULES if modular else ())),
         )
+
+    def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
+        """Which one packs bzImage is only known with the configuration: every one that is here."""
+        packers = [tool for tool in sorted({"bc", *_COMPRESSORS.values()}) if run.which(tool)]
+        return {**self._toolchain().identities(inputs), **{tool: inputs.tool(tool, "--version") for tool in packers}}
 
     def run(self, work: Work) -> None:
         config = work.inputs.path("kernel_config", "config").read_bytes()

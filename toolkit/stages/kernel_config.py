@@ -65,7 +65,6 @@ class KernelConfigStage(Stage):
         """Raises NotBuiltYet before the source is known, InputError for a profile or feature that is wrong."""
         asked = self._asked(inputs)
         toolchain = Toolchain.of(self.arch, self.toolchain)
-        tools = {name: inputs.tool(name, "--version") for name in ("flex", "bison")}
         return Recipe(
             commands=[
                 kbuild.make(
@@ -82,9 +81,13 @@ class KernelConfigStage(Stage):
                 ),
             },
             inputs={"kernel_source/source.json": inputs.digest("kernel_source", "source.json")},
-            tools={**toolchain.identities(inputs), **tools},
+            tools=self.known_tools(inputs),
             modules=self.module_digests(),
         )
+
+    def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
+        tools = {name: inputs.tool(name, "--version") for name in ("flex", "bison")}
+        return {**Toolchain.of(self.arch, self.toolchain).identities(inputs), **tools}
 
     def run(self, work: Work) -> None:
         from ..kconfig.config import read_config

@@ -87,6 +87,9 @@ class KernelModulesStage(Stage):
             modules=self.module_digests(),
         )
 
+    def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
+        return StaticC.for_arch(arch_of(self.arch)).tools(inputs)
+
     def run(self, work: Work) -> None:
         from ..module_tree import ModuleFolder, modules_tree
         from ..rootfs.tar_write import write_tar

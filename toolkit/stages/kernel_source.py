@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,8 +124,11 @@ class KernelSourceStage(Stage):
                 kind: self.origin.identity(inputs),
                 "licences": list(_LICENCES),
             },
-            tools={"patch": inputs.tool("patch", "--version")} if patches else {},
+            tools=self.known_tools(inputs),
         )
+
+    def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
+        return {"patch": inputs.tool("patch", "--version")} if self.origin.patches else {}
 
     def run(self, work: Work) -> None:
         with self.origin.tree(work) as tree:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -70,6 +71,9 @@ class WrapperStage(Stage):
             inputs={f"{stage}/{file}": inputs.digest(stage, file) for _, _, stage, file in self._built(inputs)},
             tools=compiler.tools(inputs),
         )
+
+    def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
+        return StaticC.for_arch(arch_of(self.arch)).tools(inputs)
 
     def run(self, work: Work) -> None:
         (work.scratch / "set.c").write_text(self._facts(work.inputs))

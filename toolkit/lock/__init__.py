@@ -1,0 +1,1 @@
+"""Lock files: what every wish of a spec was resolved to, kept beside the spec."""

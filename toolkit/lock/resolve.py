@@ -1,0 +1,109 @@
+"""Writes locks: every wish of a spec resolved, what was locked before kept unless it is to be found anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError, Problem, ToolError
+from ..pipeline.files import write_atomically
+from ..pipeline.inputs import BuildInputs
+from ..pipeline.store import Store, cache_folder
+from ..recipe import outputs_of, stages_of
+from ..spec.model import Spec
+from ..spec.suggest import did_you_mean
+from .held import OBSERVED, plain
+from .model import Lock, Locked, name_of
+from .paths import lock_path
+from .survey import Survey
+from .text import lock_text
+
+
+class _Recorder(BuildInputs):
+    """Inputs that write down every answer, and take them from an earlier lock where they still hold."""
+
+    def __init__(self, store: Store, old: Lock | None, update: frozenset[str] | None, *, offline: bool) -> None:
+        super().__init__(store, offline=offline)
+        self.found: dict[str, Locked] = {}
+        self._old, self._update = old, update
+
+    def resolved(
+        self,
+        key: str,
+        request: Mapping[str, Any],
+        find: Callable[[], Any],
+        *,
+        renew: Callable[[Any, frozenset[str]], Any] | None = None,
+    ) -> Any:
+        if key not in self.found:
+            wish = plain(request)
+            old = self._old.inputs.get(key) if self._old else None
+            kept = old if old and old.request == wish else None
+            self.found[key] = Locked(wish, plain(self._answer(key, kept, find, renew)))
+        return plain(self.found[key].answer)
+
+    def _answer(
+        self,
+        key: str,
+        kept: Locked | None,
+        find: Callable[[], Any],
+        renew: Callable[[Any, frozenset[str]], Any] | None,
+    ) -> Any:
+        if kept is None or self._update == frozenset() or (self._update and key in self._update):
+            return find()
+        named = self._update & {name_of(record) for record in kept.records()} if self._update else frozenset()
+        if not named:
+            return kept.answer
+        if renew:
+            return renew(plain(kept.answer), frozenset(named))
+        if len(kept.records()) == 1:
+            return find()
+        raise InputError(f"{key} can only be found anew as a whole", hint=f"--update {key}")
+
+    def observed(self, key: str, found: Mapping[str, Any]) -> None:
+        self.found[key] = Locked(OBSERVED, plain(found))
+
+
+def resolve(spec: Spec, old: Lock | None, *, update: frozenset[str] | None = None, offline: bool = False) -> Lock:
+    """The lock of a spec as it is today.
+
+    ``update``: the wishes and packages to be found anew (empty: all of them); None: only what ``old`` does not
+    answer. Raises InputError for names that are not in the old lock, and with the problems of every stage.
+    """
+    _require_known(update, old)
+    store = Store(cache_folder())
+    inputs = _Recorder(store, old, update, offline=offline)
+    seen = Survey(stages_of(spec), inputs).walk(outputs_of(spec))
+    inputs.save()
+    if seen.failed:
+        worst = max(seen.failed, key=lambda error: error.exit_code)
+        raise type(worst).many(seen.problems)
+    return Lock(__version__, inputs.found, seen.tools)
+
+
+def write_lock(spec: Spec, lock: Lock) -> Path:
+    """Write a lock beside its spec, whole or not at all. Raises ToolError."""
+    path = lock_path(spec.file)
+    try:
+        write_atomically(path, lock_text(lock).encode())
+    except OSError as error:
+        raise ToolError(
+            f"cannot write {path}: {error.strerror}",
+            hint="the lock file belongs beside the spec: make the folder writable",
+        ) from error
+    return path
+
+
+def _require_known(update: frozenset[str] | None, old: Lock | None) -> None:
+    if not update:
+        return
+    known = sorted(set(old.names())) if old else []
+    problems = [
+        Problem(f"nothing in the lock file is called {name}", None, did_you_mean(name, known))
+        for name in sorted(update)
+        if name not in known
+    ]
+    if problems:
+        raise InputError.many(problems)
