@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from .errors import InputError, InternalError, ToolError
 from .events import Emit, Note
+from .lock.prepare import held_to_lock, prepare
 from .pipeline.engine import Engine
 from .pipeline.files import write_atomically
 from .pipeline.inputs import BuildInputs
@@ -51,26 +52,37 @@ class BuildResult:
 
 
 def build_spec(
-    spec: Spec, target: Path, emit: Emit, *, only: tuple[str, ...] = (), offline: bool = False, jobs: int = 1
+    spec: Spec,
+    target: Path,
+    emit: Emit,
+    *,
+    only: tuple[str, ...] = (),
+    offline: bool = False,
+    locked: bool = False,
+    jobs: int = 1,
 ) -> BuildResult:
     """Build a spec into ``target``, which appears complete or not at all.
 
-    ``only``: these stages and what they need; the manifest then says that the set is partial. Raises InputError,
-    ToolError.
+    ``only``: these stages and what they need; the manifest then says that the set is partial. A lock file beside the
+    spec answers all that the spec leaves open; ``locked``: it must be there, and the tools must be its tools.
+    Raises InputError, ToolError.
     """
     store = Store(cache_folder())
     stages = stages_of(spec)
     _require_known(only, [stage.name for stage in stages])
     report = target.with_name(target.name + ".report")
+    held = held_to_lock(spec, emit, locked=locked)
     with store.in_use(), BuildLog(report / "build.log") as log:
         store.sweep()
         for _ in range(_ATTEMPTS):
-            inputs = BuildInputs(store, offline=offline)
+            inputs = BuildInputs(store, offline=offline, lock=held)
+            if held or offline:
+                prepare(stages, only or outputs_of(spec), inputs, held, whole=not only)
             engine = Engine(spec.key, stages, store, inputs, emit, log, jobs)
             entries = engine.build(only or outputs_of(spec))
             chosen = list(artifacts(spec, _release(entries), entries))
             try:
-                data = manifest(spec, chosen, entries, store)
+                data = manifest(spec, chosen, entries, store, lock=held.lock.digest if held else None)
                 made = assemble(store, target, data, chosen, entries, report / "replaced")
             except DamagedError as damage:
                 log.write(f"{damage}\n")

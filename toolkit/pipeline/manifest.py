@@ -15,8 +15,12 @@ from .layout import Artifact
 from .store import Entry, Store
 
 
-def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry], store: Store) -> bytes:
+def manifest(
+    spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry], store: Store, *, lock: str | None = None
+) -> bytes:
     """The manifest's bytes (JSON, schema: schemas/manifest.schema.json); ``store`` holds the entries' recipes.
+
+    ``lock``: the sha256 of the lock file that answered, if there was one.
 
     It is partial when kernel, agent, bootable root or runtime configuration was not asked for.
     """
@@ -29,6 +33,7 @@ def manifest(spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry]
         "prefix": spec.prefix,
         "partial": not {"kernel", "runtime_config", "wrapper", *(h.boot for h in spec.hypervisors)} <= roles.keys(),
         "spec_sha256": spec.digest,
+        **({"lock_sha256": lock} if lock else {}),
         "toolkit": {"version": __version__},
         "artifacts": [_artifact(a, entries[a.stage]) for a in artifacts],
         "root": _root(spec, roles, entries),
