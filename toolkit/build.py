@@ -19,6 +19,7 @@ from .pipeline.manifest import manifest
 from .pipeline.output import assemble
 from .pipeline.store import DamagedError, Entry, Store, cache_folder
 from .recipe import outputs_of, stages_of
+from .sbom.documents import Documents
 from .spec.model import Spec
 
 _ATTEMPTS = 3  # an entry found damaged while it is copied is dropped and built again
@@ -82,8 +83,10 @@ def build_spec(
             entries = engine.build(only or outputs_of(spec))
             chosen = list(artifacts(spec, _release(entries), entries))
             try:
-                data = manifest(spec, chosen, entries, store, lock=held.lock.digest if held else None)
-                made = assemble(store, target, data, chosen, entries, report / "replaced")
+                documents = Documents(spec, chosen, entries, store)
+                lock = held.lock.digest if held else None
+                data = manifest(spec, chosen, documents.listed, entries, store, lock=lock)
+                made = assemble(store, target, data, chosen, documents, entries, report / "replaced")
             except DamagedError as damage:
                 log.write(f"{damage}\n")
                 continue
@@ -100,7 +103,10 @@ def build_spec(
         target,
         report,
         made.changed,
-        tuple(_built(target, a.path, entries[a.stage].files[a.source].sha256) for a in chosen),
+        (
+            *(_built(target, a.path, entries[a.stage].files[a.source].sha256) for a in chosen),
+            *(_built(target, g.path, g.sha256) for g in documents.listed),
+        ),
         {stage.name: entries[stage.name].id for stage in stages if stage.name in entries},
         engine.seconds,
     )

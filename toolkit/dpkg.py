@@ -6,19 +6,17 @@ The formats: dpkg(1), deb-control(5). Elsewhere than on Debian there is nothing 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _DATABASE = Path("var/lib/dpkg")
-_SOURCE = re.compile(r"(\S+)(?: \((\S+)\))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An installed package. ``vendor``: the distribution, such as debian; ``md5``: of the file asked for, as the package
-    had it; ``copyright``: its copyright file, None where there is none."""
+    """An installed package. ``vendor``: the distribution, such as debian; ``md5``: of the file asked for, as the
+    package had it; ``copyright``: its copyright file, None where there is none."""
 
     package: str
     version: str
@@ -59,19 +57,17 @@ def owner(package: str, file: Path, root: Path = Path("/")) -> Owner | None:
 
 def source_of(fields: Mapping[str, str]) -> tuple[str, str]:
     """Name and version of the source package, from a package's control fields: Source has what differs."""
-    match = _SOURCE.match(fields.get("Source", ""))
-    name, version = match.groups() if match else (None, None)
-    return name or fields.get("Package", ""), version or fields.get("Version", "")
+    name, _, version = fields.get("Source", "").partition(" ")
+    return name or fields.get("Package", ""), version.strip("()") or fields.get("Version", "")
 
 
 def _vendor(root: Path) -> str:
     """Whose packages these are: ID of os-release(5)."""
     try:
-        text = (root / "etc/os-release").read_text(errors="replace")
+        lines = (root / "etc/os-release").read_text(errors="replace").splitlines()
     except OSError:
-        return "debian"
-    found = re.search(r"^ID=[\"']?([a-z0-9._-]+)", text, re.MULTILINE)
-    return found.group(1) if found else "debian"
+        lines = []
+    return next((line[3:].strip("\"'") for line in lines if line.startswith("ID=")), "") or "debian"
 
 
 def _stanzas(status: bytes, package: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 SHARE = "share/kata-containers"
 DEFAULTS = "share/defaults/kata-containers"
+SPDX = "sbom.spdx.json"
+CYCLONEDX = "sbom.cdx.json"
 
 
 def kernel(release: str) -> str:
@@ -39,6 +41,11 @@ def root_hash(name: str) -> str:
 def initrd(name: str) -> str:
     """The initrd of the set ``name``."""
     return f"{SHARE}/{name}.initrd"
+
+
+def licences(name: str) -> str:
+    """The folder of the set ``name`` with licences, copyright files and what there is to say of sources."""
+    return f"share/{name}/licences"
 
 
 def runtime_config(file: str) -> str:

@@ -20,6 +20,25 @@ class Artifact:
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """One file of the output that no stage made: it says what is in the set, derived from the entries at hand.
+
+    ``size`` in bytes.
+    """
+
+    path: str
+    role: str
+    size: int
+    sha256: str
+
+
+# What stages put below licences/ goes into one folder for each of these; others have a folder of their own name.
+# busybox's comes through the root file system.
+_LICENCES = {"kernel": "linux", "kernel_source": "linux", "licences": "programs"}
+_LICENCE_PREFIX, _PATCH_PREFIX = "licences/", "licences/patches/"
+
+
 def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> Iterator[Artifact]:
     """The artefacts that the entries at hand give; ``release`` is the kernel's (``uname -r``), if it was built."""
     kernel = [
@@ -44,3 +63,13 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
     configs = entries.get("runtime_config")
     for name in sorted(configs.files) if configs else ():
         yield Artifact(set_paths.runtime_config(name), "runtime_config", name, "runtime_config")
+    yield from _licences(spec, entries)
+
+
+def _licences(spec: Spec, entries: Mapping[str, Entry]) -> Iterator[Artifact]:
+    for stage in sorted(entries.keys() - {"busybox"}):
+        folder = f"{set_paths.licences(spec.name)}/{_LICENCES.get(stage, stage)}"
+        for source in sorted(entries[stage].files):
+            if source.startswith(_LICENCE_PREFIX):
+                role = "patch" if source.startswith(_PATCH_PREFIX) else "licence"
+                yield Artifact(f"{folder}/{source.removeprefix(_LICENCE_PREFIX)}", stage, source, role)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,12 +11,18 @@ from .. import __version__
 from ..arch import arch_of
 from ..kata.config import guest_settings
 from ..spec.model import BuiltinAgent, Spec
-from .layout import Artifact
+from .layout import Artifact, Generated
 from .store import Entry, Store
 
 
 def manifest(
-    spec: Spec, artifacts: list[Artifact], entries: Mapping[str, Entry], store: Store, *, lock: str | None = None
+    spec: Spec,
+    artifacts: list[Artifact],
+    generated: Sequence[Generated],
+    entries: Mapping[str, Entry],
+    store: Store,
+    *,
+    lock: str | None = None,
 ) -> bytes:
     """The manifest's bytes (JSON, schema: schemas/manifest.schema.json); ``store`` holds the entries' recipes.
 
@@ -35,7 +41,7 @@ def manifest(
         "spec_sha256": spec.digest,
         **({"lock_sha256": lock} if lock else {}),
         "toolkit": {"version": __version__},
-        "artifacts": [_artifact(a, entries[a.stage]) for a in artifacts],
+        "artifacts": [*(_artifact(a, entries[a.stage]) for a in artifacts), *map(_generated, generated)],
         "root": _root(spec, roles, entries),
         "guests": [
             {"hypervisor": h.name, "boot": h.boot, **asdict(guest_settings(spec, h.name))} for h in spec.hypervisors
@@ -78,6 +84,10 @@ def _artifact(artifact: Artifact, entry: Entry) -> dict[str, Any]:
         "stage": entry.stage,
         "stage_id": entry.id,
     }
+
+
+def _generated(file: Generated) -> dict[str, Any]:
+    return {"path": file.path, "role": file.role, "size": file.size, "sha256": file.sha256}
 
 
 def _root(spec: Spec, roles: Mapping[str, str], entries: Mapping[str, Entry]) -> dict[str, Any]:

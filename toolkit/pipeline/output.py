@@ -10,19 +10,28 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import InputError, ToolError
 from .files import Stamp, copy_checked, read_json, sha256_of, write_atomically
-from .layout import Artifact
+from .layout import Artifact, Generated
 from .store import DamagedError, Entry, Store
 
 RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100
 MANIFEST = "manifest.json"
+
+
+class Derived(Protocol):
+    """Files that are derived from the entries: which they are, and, when they must be written, their bytes by path."""
+
+    @property
+    def listed(self) -> Sequence[Generated]: ...
+
+    def texts(self) -> Mapping[str, bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +47,11 @@ def assemble(
     target: Path,
     manifest: bytes,
     artifacts: list[Artifact],
+    derived: Derived,
     entries: Mapping[str, Entry],
     aside: Path,
 ) -> Assembled:
-    """Bring ``target`` to the state the manifest describes.
+    """Bring ``target`` to the state the manifest describes; ``derived``: what no stage made.
 
     Files in it that were edited or added since it was built are moved to ``aside``. Raises DamagedError (the entry is
     dropped; build again), InputError when ``target`` is not ours to replace, ToolError when the disk does not play
@@ -57,12 +67,16 @@ def assemble(
         staging.mkdir(mode=0o755)
         for artifact in artifacts:
             _place(store, staging, artifact, entries[artifact.stage])
+        for name, data in derived.texts().items():
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).write_bytes(data)
         (staging / MANIFEST).write_bytes(manifest)
         for path in [staging, *staging.rglob("*")]:
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         _exchange(staging, target)
         kept = _put_aside(staging, aside) if staging.exists() else ()
-        stamps = {a.path: asdict(Stamp.of(target / a.path)) for a in artifacts}
+        paths = [*(a.path for a in artifacts), *(g.path for g in derived.listed)]
+        stamps = {path: asdict(Stamp.of(target / path)) for path in paths}
         write_atomically(record, json.dumps({"stamps": stamps}, sort_keys=True).encode())
     except OSError as error:
         raise ToolError(

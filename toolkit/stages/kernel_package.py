@@ -14,7 +14,6 @@ from ..deb import control_fields, members
 from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
-from ..sbom.dep5 import licence_of
 from ..spec.model import PackagedKernel
 
 PACKAGE = "package.json"
@@ -27,8 +26,8 @@ _REAL_MAP = 1 << 16  # Debian packages a one-line System.map that says where the
 
 @dataclass(frozen=True)
 class PackagedKernelStage(Stage):
-    """Output: ``vmlinux``, ``vmlinuz``, ``config``, ``release``; ``package.json``: which package it was, and its licence;
-    ``licences/PACKAGE/copyright``.
+    """Output: ``vmlinux``, ``vmlinuz``, ``config``, ``release``; ``package.json``: which package it was, and its
+    licence; ``licences/PACKAGE/copyright``.
     """
 
     name: ClassVar[str] = "kernel"
@@ -155,6 +154,8 @@ def package_name(source: PackagedKernel) -> str:
 
 def _licence(folder: Path) -> str:
     """What the package's copyright file says, as an SPDX expression; "" where it has none that says so."""
+    from ..sbom.dep5 import licence_of
+
     texts = [path.read_text(errors="replace") for path in sorted(folder.glob("*/copyright"))]
     return licence_of(texts[0]) if len(texts) == 1 else ""
 

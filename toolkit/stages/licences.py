@@ -15,7 +15,6 @@ from ..components import Component
 from ..dpkg import owner
 from ..errors import ToolError
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
-from ..sbom.dep5 import licence_of
 from ..static_c import StaticC
 
 COMPONENTS = "components.json"
@@ -63,6 +62,8 @@ class LicencesStage(Stage):
         )
 
     def run(self, work: Work) -> None:
+        from ..sbom.dep5 import licence_of
+
         recipe, arch = work.recipe, arch_of(self.arch)
         compiler = StaticC.for_arch(arch)
         library = compiler.library(work.inputs)
