@@ -74,11 +74,10 @@ class SparseFile:
 
     def _put(self, offset: int, data: bytes) -> None:
         self.blocks += -(-len(data) // BLOCK)
-        view = memoryview(data)
         try:
-            while view:
-                done = os.pwrite(self._fd, view, offset)
-                view, offset = view[done:], offset + done
+            done = os.pwrite(self._fd, data, offset)
+            while done < len(data):  # a disk that fills up takes a part
+                done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
         except OSError as error:
             raise self._failed(error) from error
 

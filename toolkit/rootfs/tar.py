@@ -26,6 +26,7 @@ _KINDS = {
     b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"S": Kind.FILE, b"2": Kind.SYMLINK, b"3": Kind.CHARACTER,
     b"4": Kind.BLOCK, b"5": Kind.DIRECTORY, b"6": Kind.FIFO,
 }  # fmt: skip
+_KEPT_OWNERS = 1024
 _HARD_LINK = b"1"
 _LINKS = (_HARD_LINK, b"2")
 
@@ -37,20 +38,6 @@ class Member:
     path: bytes
     node: Node | None
     link: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TarContent:
-    """A file's bytes inside the tar; ``starts`` says where each of its ranges begins there."""
-
-    tar: TarReader
-    size: int
-    ranges: tuple[tuple[int, int], ...]
-    starts: tuple[int, ...]
-
-    def read(self, offset: int, length: int) -> bytes:
-        index = bisect_right(self.ranges, (offset, _MAX_FILE)) - 1
-        return self.tar.bytes_at(self.starts[index] + offset - self.ranges[index][0], length)
 
 
 class TarReader:
@@ -67,6 +54,7 @@ class TarReader:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         self._length = os.fstat(self._fd).st_size
         self._position = 0
+        self._owners: dict[bytes, tuple[int, int, int]] = {}
 
     def __enter__(self) -> TarReader:
         return self
@@ -114,7 +102,7 @@ class TarReader:
         """The next real header; extension headers before it go into ``pax``. None at the end."""
         while True:
             block = self._block()
-            if not block.strip(b"\0"):
+            if not block[0] and not block.strip(b"\0"):
                 self._check_end()
                 return None
             if not header.checksum_holds(block):
@@ -168,6 +156,18 @@ class TarReader:
             raise self._wrong("a header holds a negative number")
         return value
 
+    def _mode_and_owner(self, block: bytes) -> tuple[int, int, int]:
+        """Most members have the same few: what was read of one is kept for the others."""
+        raw = block[header.MODE.offset : header.SIZE.offset]
+        known = self._owners.get(raw)
+        if known is None:
+            fields = (header.MODE, header.UID, header.GID)
+            mode, uid, gid = (self._number(field, block) for field in fields)
+            known = (mode & 0o7777, uid, gid)
+            if len(self._owners) < _KEPT_OWNERS:
+                self._owners[raw] = known
+        return known
+
     def _member(self, block: bytes, pax: Pax) -> Member:
         raw = pax.name or pax.get(b"path") or self._name(block)
         try:
@@ -206,11 +206,12 @@ class TarReader:
         # Only files have data; what other types say of their size means nothing (POSIX).
         content = self._content(block, pax, size) if kind is Kind.FILE else None
         device = kind in (Kind.CHARACTER, Kind.BLOCK)
+        mode, uid, gid = self._mode_and_owner(block)
         return Node(
             kind=kind,
-            mode=self._number(header.MODE, block) & 0o7777,
-            uid=pax.integer(b"uid", self._number(header.UID, block)),
-            gid=pax.integer(b"gid", self._number(header.GID, block)),
+            mode=mode,
+            uid=pax.integer(b"uid", uid),
+            gid=pax.integer(b"gid", gid),
             mtime=pax.seconds(b"mtime", self._number(header.MTIME, block)),
             target=link if kind is Kind.SYMLINK else b"",
             rdev=(self._number(header.MAJOR, block), self._number(header.MINOR, block)) if device else (0, 0),
