@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .arch import arch_of
 from .image.layout import default_align_mib
-from .kata.config import guest_settings, plugs_dimms
+from .kata.config import plugs_dimms
 from .pipeline.stage import Stage
 from .spec.model import (
     Artifact,
@@ -32,9 +30,6 @@ from .stages.rootfs import RootfsStage
 from .stages.runtime_config import RuntimeConfigStage
 from .stages.sources import SourcesStage
 from .stages.wrapper import RuntimeConfig, WrapperStage
-
-if TYPE_CHECKING:
-    from .kconfig.prebuilt_rules import Guest
 
 
 def stages_of(spec: Spec) -> tuple[Stage, ...]:
@@ -142,6 +137,7 @@ def _has_modprobe(spec: Spec) -> bool:
 
 
 def _prebuilt(spec: Spec, source: PackagedKernel | PrebuiltKernel) -> tuple[Stage, ...]:
+    from .kconfig.guests import guests_of
     from .stages.kernel_fit import KernelFitStage
     from .stages.kernel_modules import KernelModulesStage
     from .stages.kernel_package import PackagedKernelStage
@@ -151,7 +147,7 @@ def _prebuilt(spec: Spec, source: PackagedKernel | PrebuiltKernel) -> tuple[Stag
     fit = KernelFitStage(
         spec.kernel.profile,
         spec.arch,
-        _guests(spec),
+        guests_of(spec),
         source.where,
         spec.kernel.features,
         spec.kernel.cmdline,
@@ -161,23 +157,3 @@ def _prebuilt(spec: Spec, source: PackagedKernel | PrebuiltKernel) -> tuple[Stag
         modules = KernelModulesStage(source, spec.arch, modprobe=_has_modprobe(spec))
         return (PackagedKernelStage(source, spec.arch), fit, modules)
     return (PrebuiltKernelStage(source, spec.arch), *([fit] if source.config else []))
-
-
-def _guests(spec: Spec) -> tuple[Guest, ...]:
-    """How each hypervisor boots the set: what a kernel from elsewhere must have for it."""
-    from .kconfig.prebuilt_rules import Guest
-
-    found = []
-    for hypervisor in spec.hypervisors:
-        driver = guest_settings(spec, hypervisor.name).rootfs_driver
-        if hypervisor.boot == "initrd":
-            conditions = {"initrd", f"initrd-{spec.initrd.compression}"}
-        else:
-            conditions = {
-                "image",
-                f"image-{spec.image.format}",
-                driver,
-                *(["image-verity"] if spec.image.verity else []),
-            }
-        found.append(Guest(hypervisor.name, hypervisor.boot, frozenset(conditions), hypervisor.boot_where))
-    return tuple(found)

@@ -36,6 +36,12 @@ class PrebuiltRules:
             raise InputError.many(mistakes)
         self._data: dict[str, Any] = tree.value
 
+    @property
+    def needs(self) -> list[dict[str, Any]]:
+        """What no guest starts without: ``what`` in words, its ``symbols``, and for which guests."""
+        needs: list[dict[str, Any]] = self._data["needs"]
+        return needs
+
     @cached_property
     def tuning(self) -> frozenset[str]:
         """Symbols whose value no program notices."""

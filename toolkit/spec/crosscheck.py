@@ -14,7 +14,7 @@ from ..arch import arch_of
 from ..errors import InputError, Problem, Where
 from ..pipeline.files import sha256_of
 from ..resources import resource
-from .image_rules import image_compression, image_layout, image_room, image_size
+from .image_rules import image_compression, image_layout, image_room, image_size, kernel_reads_root
 from .model import (
     Artifact,
     BinaryAgent,
@@ -373,6 +373,7 @@ RULES = (
     Rule(image_size, needs=(HYPERVISORS, ("image", "align_mib"))),
     Rule(image_layout, needs=(("image", "dax"), ("image", "verity"))),
     Rule(image_compression, needs=(("image", "dax"), ("image", "format"))),
+    Rule(kernel_reads_root, needs=(SOURCE, ("arch",), ("kernel", "features"), ("kernel", "options"), ("image",))),
     Rule(_wrapper_name),
     Rule(_prefix),
 )

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from .crosscheck import Read
 
 IMAGE = ("image",)
+# Where the spec asks for what a kernel may lack: the words are those of kernel-configs/prebuilt.yaml's `when`.
+_ASKED_AT = {
+    "image-verity": ("image", "verity"),
+    "image-compressed": ("image", "compression"),
+    "image-zstd": ("image", "compression"),
+    "initrd": ("initrd", "enabled"),
+}
 _READ_ONLY = {
     "erofs": "an EROFS cannot be written to, so free space in it is of no use",
     "verity": "dm-verity makes the root read-only, so free space in it is of no use",
@@ -80,4 +87,25 @@ def image_compression(read: Read) -> Iterator[Problem]:
             "and compressed ones must be unpacked into its own memory",
             where,
             "set image.dax: false, or remove it",
+        )
+
+
+def kernel_reads_root(read: Read) -> Iterator[Problem]:
+    """A kernel that is compiled here must be able to mount the image, or to unpack the initrd."""
+    from ..kconfig.guests import lacking
+    from .model import PackagedKernel, PrebuiltKernel
+
+    spec = read.spec
+    if isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
+        return  # whose configuration is looked at when it is here
+    try:
+        found = list(lacking(spec))
+    except InputError:
+        return  # the features' own rule has said so
+    for lack in found:
+        path = _ASKED_AT.get(lack.when, ("initrd", "compression") if "initrd" in lack.when else ("image", "format"))
+        yield Problem(
+            f"the kernel would lack what this needs: {lack.what} ({', '.join(lack.symbols)})",
+            read.tree.value_where(path),
+            lack.fix,
         )
