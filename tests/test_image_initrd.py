@@ -21,6 +21,17 @@ from kata_toolkit.spec.model import Initrd
 from kata_toolkit.stages.initrd import InitrdStage, bootable
 
 ENV = environment()
+# By other programs than the stage itself unpacks with.
+UNPACK = {
+    "gzip": ["gzip", "-dc"],
+    "bzip2": ["busybox", "bunzip2", "-c"],
+    "lzma": ["busybox", "unlzma", "-c"],
+    "xz": ["busybox", "unxz", "-c"],
+    "lzo": ["busybox", "lzop", "-dc"],
+    "lz4": ["lz4", "-dcq"],
+    "zstd": ["zstd", "-dcq"],
+    "none": ["cat"],
+}
 
 
 def initrd_of(tree: Tree, folder: Path, compression: str) -> Entry:
@@ -52,14 +63,13 @@ def test_an_initrd_without_its_agent_is_never_a_success(tmp_path: Path, tree: Tr
 
 
 @pytest.mark.tool
-@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+@pytest.mark.parametrize("compression", UNPACK)
 def test_cpio_lists_and_unpacks_the_initrd(tmp_path: Path, compression: str) -> None:
     tree = rich_tree(any_time=False)
     entry = initrd_of(tree, tmp_path, compression)
     packed, plain = entry.path("initrd"), tmp_path / "plain"
-    unpack = {"gzip": ["gzip", "-dc"], "zstd": ["zstd", "-dcq"], "none": ["cat"]}[compression]
     with packed.open("rb") as source, plain.open("wb") as target:
-        subprocess.run(unpack, stdin=source, stdout=target, check=True)
+        subprocess.run(UNPACK[compression], stdin=source, stdout=target, check=True)
     info = json.loads(entry.path("initrd.json").read_text())
     assert (info["compression"], info["size"], info["unpacked"]) == (
         compression, packed.stat().st_size, plain.stat().st_size
@@ -176,7 +186,7 @@ def test_a_tool_that_packs_wrongly_is_found_out(tmp_path: Path, monkeypatch: pyt
         "#!/bin/sh\n"
         "for last; do :; done\n"
         f'[ -f "$last" ] || exec {real} --version\n'
-        f'head -c 5000 "$last" | {real} -n > "$last.packed"\n'
+        f'head -c 5000 "$last" | {real} -n > "$last.gz"\n'
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")

@@ -24,7 +24,8 @@ from kata_toolkit.stages.rootfs import RootfsStage
 stages = [Given("agent", {"init": AGENT, "default-policy.rego": b"package policy"}), RootfsStage(MinimalRootfs())]
 packed = Image(format="erofs", dax=False, compression="lz4hc")
 images = (ImageStage(Image(), 128), ImageStage(packed, 2))
-for last in (*images, InitrdStage(Initrd(True, "gzip")), InitrdStage(Initrd(True, "zstd"))):
+initrds = (InitrdStage(Initrd(True, way)) for way in ("gzip", "bzip2", "lzma", "xz", "lzo", "lz4", "zstd"))
+for last in (*images, *initrds):
     entry = build([*stages, last], last.name, Path(sys.argv[1]))
     for name in sorted(entry.files):
         print(last, name, entry.id, hashlib.sha256(entry.path(name).read_bytes()).hexdigest())
@@ -58,7 +59,17 @@ def test_another_umask(tmp_path: Path, plainly: str, umask: int) -> None:
     "env",
     [
         {"TZ": "Pacific/Kiritimati", "LC_ALL": "C.UTF-8", "LANG": "C", "HOME": "/nowhere", "USER": "somebody"},
-        {"LC_ALL": "tr_TR.UTF-8", "SOURCE_DATE_EPOCH": "1", "GZIP": "-1", "ZSTD_CLEVEL": "3", "ZSTD_NBTHREADS": "4"},
+        {
+            "LC_ALL": "tr_TR.UTF-8",
+            "SOURCE_DATE_EPOCH": "1",
+            "GZIP": "-1",
+            "ZSTD_CLEVEL": "3",
+            "ZSTD_NBTHREADS": "4",
+            "XZ_OPT": "-0",
+            "BZIP2": "-1",
+            "LZOP": "-1",
+            "XZ_DEFAULTS": "-T4",
+        },
         {"PYTHONHASHSEED": "1", "E2FSPROGS_FAKE_TIME": "12345", "POSIXLY_CORRECT": "1", "PYTHONOPTIMIZE": "2"},
     ],
 )
@@ -94,6 +105,6 @@ def test_one_processor(tmp_path: Path, plainly: str) -> None:
 
 def test_the_digests_are_of_something(plainly: str) -> None:
     lines = plainly.splitlines()
-    assert len(lines) == 8
-    assert len({line.split()[-1] for line in lines}) == 8
+    assert len(lines) == 18
+    assert len({line.split()[-1] for line in lines}) == 18
     assert hashlib.sha256(b"").hexdigest() not in plainly

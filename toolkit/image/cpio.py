@@ -31,12 +31,11 @@ def write_cpio(tree: Tree, path: Path) -> int:
 
     Raises InputError for what the format cannot hold (extended attributes, files of 4 GiB), ToolError for the disk.
     """
-    walk = tree.walk()
-    linked = hard_links(walk)
+    linked = hard_links(tree.walk())
     numbers: dict[int, int] = {}
     try:
         with path.open("xb") as out:
-            for name, node in walk:
+            for name, node in tree.walk():
                 _refuse(name, node)
                 number = numbers.setdefault(id(node), len(numbers) + 1)
                 paths = linked.get(id(node), (name,))
@@ -46,7 +45,7 @@ def write_cpio(tree: Tree, path: Path) -> int:
             out.write(bytes(-out.tell() % _PADDING))
     except OSError as error:
         raise ToolError(f"cannot write {path}: {error.strerror}") from error
-    return len(walk)
+    return len(tree)
 
 
 def _refuse(name: bytes, node: Node) -> None:
@@ -135,8 +134,7 @@ def cpio_problems(path: Path, tree: Tree) -> Iterator[str]:
 
 
 def _compare(fd: int, tree: Tree) -> Iterator[str]:
-    walk = tree.walk()
-    linked = hard_links(walk)
+    linked = hard_links(tree.walk())
     found: set[bytes] = set()
     number_of: dict[int, int] = {}
     for entry in read_cpio(fd):
@@ -161,7 +159,7 @@ def _compare(fd: int, tree: Tree) -> Iterator[str]:
             yield f"{shown(name)} has other bytes"
     if len(set(number_of.values())) != len(number_of):
         yield "files that should be separate share an inode number"
-    for name, _ in walk:
+    for name, _ in tree.walk():
         if name not in found:
             yield f"{shown(name)} is missing"
 

@@ -20,6 +20,15 @@ def lz4(block: bytes, length: int) -> bytes:
     return out.raw
 
 
+def lz4_most(block: bytes, most: int) -> bytes:
+    """What an LZ4 block holds, at most so many bytes. Raises ValueError when that is more, ToolError without liblz4."""
+    out = ctypes.create_string_buffer(most)
+    done = _library("liblz4.so.1").LZ4_decompress_safe(block, out, len(block), most)
+    if done < 0:
+        raise ValueError("it does not decompress")
+    return out.raw[:done]
+
+
 def zstd(block: bytes, length: int) -> bytes:
     """The ``length`` bytes that a Zstandard frame holds. Raises ValueError, ToolError without libzstd."""
     library = _library("libzstd.so.1")

@@ -10,6 +10,7 @@ DEBIAN_PACKAGES = {
     "bison": "bison",
     "cargo": "cargo rustc",
     "clang": "clang",
+    "bzip2": "bzip2",
     "busybox": "busybox-static",
     "ccache": "ccache",
     "cpio": "cpio",

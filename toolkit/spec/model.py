@@ -308,7 +308,7 @@ class Initrd:
     """The root file system as a newc cpio."""
 
     enabled: bool = False
-    compression: str = "gzip"  # gzip | zstd | none
+    compression: str = "gzip"  # gzip | bzip2 | lzma | xz | lzo | lz4 | zstd | none
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import os
 import shutil
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
 
 from ..errors import Problem, ToolError, Where
-from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile, agent_problem
 from ..rootfs.minimal import AGENT, DEVICES
-from ..rootfs.tree import CHUNK, Kind, Node, Tree, shown
+from ..rootfs.tree import Kind, Node, Tree, shown
 from ..spec.model import Initrd
+from .initrd_pack import PACKINGS, PLAIN, Packing
 from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
 
 INITRD = "initrd"
 INFO = "initrd.json"
-_PLAIN = "initrd.cpio"
-_BACK = "back.cpio"
-# Level 19 needs a window of 8 MiB, well below the 128 MiB that the kernel's decompressor accepts. One thread: with
-# more the bytes would depend on how the work was cut.
-_COMPRESS = {
-    "gzip": Command("gzip", "-9", "-n", "-k", "-S", ".packed", f"@scratch@/{_PLAIN}"),
-    "zstd": Command("zstd", "-19", "--single-thread", "-q", "-o", f"@scratch@/{_PLAIN}.packed", f"@scratch@/{_PLAIN}"),
-}
-_UNPACK = Command("zstd", "-d", "-q", "-o", f"@scratch@/{_BACK}", f"@out@/{INITRD}")
 _MAX_PROBLEMS = 20
 
 
@@ -44,6 +36,7 @@ class InitrdStage(Stage):
     title: ClassVar[str] = "guest initrd"
     modules: ClassVar[tuple[str, ...]] = (
         "image/cpio.py",
+        "image/decompress.py",
         "rootfs/agent_file.py",
         "rootfs/minimal.py",
         "rootfs/tar.py",
@@ -52,26 +45,29 @@ class InitrdStage(Stage):
         "rootfs/tar_sparse.py",
         "rootfs/tree.py",
         "stages/initrd.py",
+        "stages/initrd_pack.py",
     )
 
     def plan(self, inputs: Inputs) -> Recipe:
-        tool = self.initrd.compression
-        commands = [_COMPRESS[tool]] if tool in _COMPRESS else []
-        if tool == "zstd":
-            commands.append(_UNPACK)
+        packing = self._packing
+        tools = sorted({command.argv[0] for command in packing.commands}) if packing else []
         return Recipe(
-            commands=commands,
-            options={"compression": tool},
+            commands=packing.commands if packing else (),
+            options={"compression": self.initrd.compression},
             inputs={f"rootfs/{name}": inputs.digest("rootfs", name) for name in (TAR, ROOTFS_INFO)},
-            tools={tool: inputs.tool(tool)} if tool in _COMPRESS else {},
+            tools={tool: inputs.tool(tool) for tool in tools},
             modules=self.module_digests(),
         )
+
+    @property
+    def _packing(self) -> Packing | None:
+        return PACKINGS.get(self.initrd.compression)  # none: none
 
     def run(self, work: Work) -> None:
         from ..image.cpio import write_cpio
         from ..rootfs.tar import open_tar
 
-        plain, path = work.scratch / _PLAIN, work.out / INITRD
+        plain, path = work.scratch / PLAIN, work.out / INITRD
         agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
         with open_tar(work.inputs.path("rootfs", TAR)) as tar:
             tree = tar.tree()
@@ -79,11 +75,13 @@ class InitrdStage(Stage):
             members = write_cpio(tree, plain)
             _check(plain, tree, agent)
         unpacked = plain.stat().st_size
-        compress = _COMPRESS.get(self.initrd.compression)
-        if compress:
-            work.run(compress)
-            _move(plain.with_name(f"{_PLAIN}.packed"), path)
-            self._read_back(work, plain, path)
+        packing = self._packing
+        if packing:
+            plain.chmod(0o644)
+            os.utime(plain, (0, 0))
+            work.run(packing.pack)
+            _move(plain.with_name(plain.name + packing.suffix), path)
+            self._read_back(work, packing, plain, path)
         else:
             _move(plain, path)
         info = {
@@ -97,14 +95,13 @@ class InitrdStage(Stage):
         }
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
 
-    def _read_back(self, work: Work, plain: Path, path: Path) -> None:
+    def _read_back(self, work: Work, packing: Packing, plain: Path, path: Path) -> None:
         """Unpack what was packed and compare. Raises ToolError."""
-        if self.initrd.compression == "zstd":
-            work.run(_UNPACK)
-        else:
-            _gunzip(path, work.scratch / _BACK)
-        if not _same(plain, work.scratch / _BACK):
-            raise ToolError(f"the initrd unpacked again is not what {self.initrd.compression} was given")
+        if packing.unpack:
+            work.run(packing.unpack, packed=path)
+        with packing.unpacked(path, work.scratch) as pieces:
+            if not _same(plain, pieces):
+                raise ToolError(f"the initrd unpacked again is not what {packing.pack.argv[0]} was given")
 
 
 def bootable(tree: Tree) -> None:
@@ -135,23 +132,9 @@ def _move(source: Path, target: Path) -> None:
         raise ToolError(f"cannot write {target}: {error.strerror}") from error
 
 
-def _gunzip(source: Path, target: Path) -> None:
-    """Unpack with another implementation than the one that packed. Raises ToolError."""
+def _same(plain: Path, pieces: Iterator[bytes]) -> bool:
     try:
-        with gzip.open(source) as packed, target.open("xb") as plain:
-            shutil.copyfileobj(packed, plain, CHUNK)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ToolError(f"{source} cannot be unpacked: {error}") from error
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        with one.open("rb") as left, other.open("rb") as right:
-            while True:
-                data = left.read(CHUNK)
-                if data != right.read(CHUNK):
-                    return False
-                if not data:
-                    return True
+        with plain.open("rb") as stream:
+            return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)
     except OSError as error:
-        raise ToolError(f"cannot read {other}: {error.strerror}") from error
+        raise ToolError(f"cannot read {plain}: {error.strerror}") from error
