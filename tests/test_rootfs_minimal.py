@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -74,7 +75,34 @@ def test_every_applet_is_a_name_of_busybox_and_none_is_the_agent(tmp_path: Path)
     assert path is not None
     [component] = info["components"]
     assert component["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert component["version"].startswith("BusyBox v1.")
+    said = subprocess.run([path, "--help"], capture_output=True, text=True, check=True).stdout
+    assert component["licence"] == "GPL-2.0-only"
+    if component.get("kind") == "deb":  # a distribution's: it says its package's version of itself
+        assert f"{component['namespace'].title()} {component['version']})" in said
+        assert component["source_name"] == "busybox"
+    else:
+        assert f"BusyBox v{component['version']} " in said
+
+
+@pytest.mark.tool
+def test_the_licence_of_an_installed_busybox_comes_along(tmp_path: Path) -> None:
+    text = Path("/usr/share/doc/busybox-static/copyright")
+    if not text.is_file():
+        pytest.skip("busybox is not Debian's busybox-static here")
+    entry = build([Given("agent", {"init": AGENT}), RootfsStage(MinimalRootfs())], "rootfs", tmp_path)
+    assert entry.path("licences/busybox-static/copyright").read_bytes() == text.read_bytes()
+
+
+@pytest.mark.tool
+def test_a_busybox_of_ones_own_is_not_taken_for_the_packages(tmp_path: Path, path_with: Path) -> None:
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    (path_with / "busybox").write_bytes(Path(busybox).read_bytes() + b"\0")
+    (path_with / "busybox").chmod(0o755)
+    entry = build([Given("agent", {"init": AGENT}), RootfsStage(MinimalRootfs())], "rootfs", tmp_path)
+    [component] = json.loads(entry.path("rootfs.json").read_text())["components"]
+    assert (component["name"], component.get("kind")) == ("busybox", "generic")
+    assert not [name for name in entry.files if name.startswith("licences/")]
 
 
 @pytest.mark.tool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +15,31 @@ from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
 
-PROGRAM, APPLETS, VERSION = "busybox", "applets", "version"
+PROGRAM, APPLETS, VERSION, FACTS, COPYRIGHT = "busybox", "applets", "version", "package.json", "copyright"
 PACKAGE = "busybox-static"
 _MEMBERS = ("bin/busybox", "usr/bin/busybox")  # before and after Debian merged /usr
+_TEXT = f"usr/share/doc/{PACKAGE}/copyright"
 _WITHOUT = "leave it out with rootfs: {kind: minimal, busybox: false}"
 
 
 @dataclass(frozen=True)
 class BusyboxStage(Stage):
-    """Output: ``busybox``; ``applets``, the paths of its programs, one a line; and ``version``."""
+    """Output: ``busybox``; ``applets``, the paths of its programs, one a line; ``version``; ``package.json``, where
+    it is from, and the package's ``copyright``.
+    """
 
     arch: str
 
     name: ClassVar[str] = "busybox"
     title: ClassVar[str] = "busybox"
     fetches: ClassVar[bool] = True
-    modules: ClassVar[tuple[str, ...]] = ("deb.py", "elf.py", "rootfs/applets.py", "stages/busybox.py")
+    modules: ClassVar[tuple[str, ...]] = (
+        "deb.py",
+        "dpkg.py",
+        "elf.py",
+        "rootfs/applets.py",
+        "stages/busybox.py",
+    )
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises InputError when Debian has none for that architecture, ToolError without apt or its lists."""
@@ -46,6 +56,8 @@ class BusyboxStage(Stage):
             yield Missing(self._what(found), found["sha256"], found["size"])
 
     def run(self, work: Work) -> None:
+        from ..deb import control_fields
+        from ..dpkg import source_of
         from ..rootfs.applets import applets_of, version_of
 
         wanted = self._found(work.inputs)
@@ -56,13 +68,14 @@ class BusyboxStage(Stage):
                 there = f"{what} (sha256 {wanted['sha256']})"
                 raise ToolError(f"offline, and this is not in the cache: {there}", hint="build once without --offline")
             self._apt(work.inputs).download(
-                self._package(work.inputs, wanted["version"]),
+                apt.found_again(what, lambda: self._package(work.inputs, wanted["version"])),
                 part,
                 work.log,
                 lambda done, total: work.progress(done, total, "bytes", what),
             )
 
-        program = _busybox_in(Pool(work.inputs.cache).bring(wanted["sha256"], fetch, what), what)
+        package = Pool(work.inputs.cache).bring(wanted["sha256"], fetch, what)
+        program, text = _taken(package, what)
         target = work.out / PROGRAM
         target.write_bytes(program)
         target.chmod(0o755)
@@ -71,6 +84,10 @@ class BusyboxStage(Stage):
             raise InputError(f"{what} is not a static program for {self.arch}", hint=_WITHOUT)
         (work.out / APPLETS).write_bytes(b"".join(path + b"\n" for path in applets_of(program)))
         (work.out / VERSION).write_text(version_of(program) + "\n")
+        (work.out / COPYRIGHT).write_bytes(text)
+        source, version = source_of(control_fields(package, what))
+        facts = {key: wanted[key] for key in ("package", "version", "architecture", "sha256")}
+        (work.out / FACTS).write_text(json.dumps({**facts, "source": source, "source_version": version}) + "\n")
 
     def _found(self, inputs: Inputs) -> dict[str, Any]:
         """Which file the package is."""
@@ -97,15 +114,17 @@ class BusyboxStage(Stage):
         return apt.Apt(inputs.cache, offline=inputs.offline, arch=arch_of(self.arch).debian)
 
 
-def _busybox_in(package: Path, what: str) -> bytes:
-    """The program in the package. Raises InputError when it is not there."""
+def _taken(package: Path, what: str) -> tuple[bytes, bytes]:
+    """The program in the package, and its copyright file. Raises InputError when the program is not there."""
     from ..deb import members
 
-    program = None
+    program, text = None, b""
     with members(package, what) as found:
         for path, _, content in found:
             if path in _MEMBERS and content is not None:
                 program = content.read()
+            elif path == _TEXT and content is not None:
+                text = content.read()
     if program is None:
         raise InputError(f"{what} holds no busybox", hint=_WITHOUT)
-    return program
+    return program, text
