@@ -11,9 +11,12 @@ import pytest
 from kata_toolkit.cli.app import run
 from kata_toolkit.errors import Where
 from kata_toolkit.kconfig.explanation import Reason, Subject, explain, find_symbol, similar_symbols
+from kata_toolkit.kconfig.fixes import tried_way
 from kata_toolkit.kconfig.fragments import Library
 from kata_toolkit.kconfig.requests import Request, Wishes
+from kata_toolkit.kconfig.resolve import Source
 from kata_toolkit.kconfig.scan import scan
+from kata_toolkit.kconfig.unmet import Inquiry
 from kernel_harness import Bench
 
 pytest_plugins = ("kernel_fixtures",)
@@ -221,7 +224,7 @@ asked for by
 CONFIG_VSOCKETS is n: what it depends on does not hold
   CONFIG_VSOCKETS  n  depends on NET  (net/Kconfig:3)
   CONFIG_NET       n  asked for as n  (Kconfig:6)
-  to switch it on, ask for CONFIG_NET=y, CONFIG_VSOCKETS=y (as Kconfig has it; not tried)
+  to switch it on, ask for CONFIG_NET=y, CONFIG_VSOCKETS=y (tried: it works)
   the feature net asks for it: features: {add: [net]}
 """
 
@@ -237,6 +240,77 @@ def test_an_unmet_request_is_explained_though_it_could_not_be_built(
     spec.write_text(SPEC.format(tree=tree, more="  options: {CONFIG_VSOCKETS: true}\n"))
     assert run(["kernel", "explain", "CONFIG_VSOCKETS", str(spec), "--profile", "bare", "--no-profiles"]) == 0
     assert capsys.readouterr().out.replace(f"{spec.parent}/", "") == UNMET
+
+
+def test_what_was_not_tried_says_so(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["kernel", "explain", "VSOCKETS", str(spec), "--profile", "bare", "--no-profiles", "--no-try"]) == 0
+    out, err = capsys.readouterr()
+    assert "to switch it on, ask for CONFIG_NET=y, CONFIG_VSOCKETS=y (as Kconfig has it; not tried)" in out
+    assert "trying" not in err
+
+
+def test_an_answer_of_conf_is_kept(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["kernel", "explain", "VSOCKETS", str(spec), "--profile", "bare", "--no-profiles"]
+    for tried in (1, 0):
+        assert run(argv) == 0
+        out, err = capsys.readouterr()
+        assert "to switch it on, ask for CONFIG_NET=y, CONFIG_VSOCKETS=y (tried: it works)" in out
+        assert err.count("trying with the kernel's conf what would switch it on") == tried
+
+
+WAYS = """\
+mainmenu "Ways"
+
+config SEEN
+    bool "What the scan sees"
+
+config HIDDEN
+    bool "What only conf knows"
+
+config BOTH
+    bool "Both"
+    depends on SEEN && HIDDEN
+
+config RIVAL
+    bool "Rival"
+    depends on !SEEN
+
+config INNER
+    bool
+    default y if SEEN
+"""
+
+
+def way_of(folder: Path, name: str, asked: dict[str, str], told: list[dict[str, str]]) -> dict[str, str] | None:
+    """The way to switch a symbol on, where conf answers with ``told``, one after the other."""
+    (folder / "Kconfig").write_text(WAYS)
+    requests = [Request(f"CONFIG_{s}", v, "", Where("f.yaml", 1), ("net",)) for s, v in asked.items()]
+    values = {f"CONFIG_{s}": "y" for s, v in asked.items() if v == "y"}
+    inquiry = Inquiry(scan(folder, "x86"), Source(folder, "x86", "6.12.9", "i"), values, requests)
+    answers = iter([{f"CONFIG_{s}": v for s, v in answer.items()} for answer in told])
+    wish = Request(f"CONFIG_{name}", "y", "", Where("kernel explain"), ("spec",))
+    return tried_way(inquiry, wish, lambda text: next(answers))
+
+
+TRIALS: dict[str, tuple[str, dict[str, str], list[dict[str, str]], dict[str, str] | None]] = {
+    "at once": ("SEEN", {}, [{"SEEN": "y"}], {"SEEN": "y"}),
+    "with what it depends on": (
+        "BOTH",
+        {},
+        [{"SEEN": "y", "HIDDEN": "y", "BOTH": "y"}],
+        {"SEEN": "y", "HIDDEN": "y", "BOTH": "y"},
+    ),
+    "no prompt": ("INNER", {}, [{"SEEN": "y", "INNER": "y"}], {"SEEN": "y"}),
+    "another request is lost by it": ("SEEN", {"RIVAL": "y"}, [{"SEEN": "y"}], None),
+    "conf does not do it": ("SEEN", {}, [{}, {}, {}, {}], None),
+}
+
+
+@pytest.mark.parametrize("case", TRIALS)
+def test_a_way_is_one_that_conf_went(tmp_path: Path, case: str) -> None:
+    name, asked, told, way = TRIALS[case]
+    expected = {f"CONFIG_{s}": v for s, v in way.items()} if way else None
+    assert way_of(tmp_path, name, asked, told) == expected
 
 
 def test_json_is_as_its_schema_says(spec: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,3 +386,4 @@ def test_the_real_kernel(tool: Path, root: Path, real_tree: Path) -> None:
     assert "asked for by feature acpi" in texts["CRC32"]
     assert "The Virtio Filesystem allows guests to mount file systems" in texts["virtio_fs"]
     assert "CONFIG_NUMA is n: nobody asked for it" in texts["CONFIG_NUMA"]
+    assert "ask for CONFIG_NUMA=y (tried: it works)" in texts["CONFIG_NUMA"]

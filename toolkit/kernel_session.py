@@ -26,7 +26,7 @@ from .spec.model import DebianKernel, FeatureChanges, KernelSource, PackagedKern
 from .spec.suggest import did_you_mean
 from .stages.kernel_config import KernelConfigStage
 from .stages.kernel_package import PackagedKernelStage
-from .stages.kernel_resolved import KernelResolvedStage
+from .stages.kernel_resolved import KernelResolvedStage, KernelTriedStage
 from .stages.kernel_source import KernelOrigin, KernelSourceStage
 from .stages.sources import SourcesStage
 
@@ -186,28 +186,44 @@ class KernelSession:
                 hint=f"compare its configuration: kata-toolkit kernel diff {relative(spec.file)} profile:default",
             )
         self.library.profile(spec.kernel.profile)
-        config = next(stage for stage in stages_of(spec) if isinstance(stage, KernelConfigStage))
-        origin = self._origins.setdefault(config.origin, self._held(config.origin))
-        resolved = replace(KernelResolvedStage.of(config, self.library), origin=origin)
-        sources = SourcesStage(spec.kernel.source)
-        stages = [*([sources] if sources.needed else []), KernelSourceStage(origin), resolved]
-        inputs = self._inputs.setdefault(config.origin, BuildInputs(self._store, offline=self._offline))
-        inputs.drop(resolved.name)
-        with (self._store.cache / "kernel.log").open("w") as log:
-            key = f"{spec.key}.kernel-{spec.kernel.profile}"
-            entries = Engine(key, stages, self._store, inputs, self._emit, log, jobs=1).build([resolved.name])
-            root = origin.folder(inputs)
-            if not (root / "Kconfig").is_file():  # removed since it was read
-                self._emit(Note(KernelSourceStage.name, "the source is unpacked again"))
-                with origin.open(inputs, lambda _: None):
-                    pass
+        resolved = self._stage(spec)
+        values, inputs = self._asked(spec, resolved)
+        origin = resolved.origin
+        root = origin.folder(inputs)
+        if not (root / "Kconfig").is_file():  # removed since it was read
+            self._emit(Note(KernelSourceStage.name, "the source is unpacked again"))
+            with origin.open(inputs, lambda _: None):
+                pass
         return Resolved(
             spec=spec,
             arch=arch_of(spec.arch),
             kernel=resolved.version(inputs),
-            values=read_config(entries[resolved.name].path("config").read_text()),
+            values=values,
             wishes=resolved.wishes(inputs),
             root=root,
             identity=inputs.digest(KernelSourceStage.name, "source.json"),
             cache=self._store.cache,
         )
+
+    def tried(self, resolved: Resolved, requests: str) -> Mapping[str, str]:
+        """What conf makes of other requests, the text for KCONFIG_ALLCONFIG, on the same source. Raises ToolError."""
+        stage = self._stage(resolved.spec)
+        trial = KernelTriedStage(**{f.name: getattr(stage, f.name) for f in fields(stage)}, requests=requests)
+        return self._asked(resolved.spec, trial)[0]
+
+    def _stage(self, spec: Spec) -> KernelResolvedStage:
+        """The stage that asks conf, on a tree that this session holds."""
+        config = next(stage for stage in stages_of(spec) if isinstance(stage, KernelConfigStage))
+        origin = self._origins.setdefault(config.origin, self._held(config.origin))
+        return replace(KernelResolvedStage.of(config, self.library), origin=origin)
+
+    def _asked(self, spec: Spec, stage: KernelResolvedStage) -> tuple[Mapping[str, str], BuildInputs]:
+        """The values that conf gave, now or before, and what is known of the files behind them."""
+        sources = SourcesStage(spec.kernel.source)
+        stages = [*([sources] if sources.needed else []), KernelSourceStage(stage.origin), stage]
+        inputs = self._inputs.setdefault(stage.origin, BuildInputs(self._store, offline=self._offline))
+        inputs.drop(stage.name)
+        with (self._store.cache / "kernel.log").open("w") as log:
+            key = f"{spec.key}.{stage.label}-{spec.kernel.profile}"
+            entries = Engine(key, stages, self._store, inputs, self._emit, log, jobs=1).build([stage.name])
+        return read_config(entries[stage.name].path("config").read_text()), inputs

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from ..spec.model import Spec
 
 _FEATURES = 3  # that are named to switch an option on
+_TRIALS = {
+    True: "tried: it works",
+    False: "as Kconfig has it, but tried it does not work, or costs another request",
+    None: "as Kconfig has it; not tried",
+}
 
 
 def explain(
@@ -27,6 +32,7 @@ def explain(
         None, metavar="ARCH", help="Another architecture than the spec's, or than this machine's."
     ),
     profiles: bool = typer.Option(True, help="Also tell what it is in every other profile."),
+    trial: bool = typer.Option(True, "--try/--no-try", help="Try with the kernel's conf what would switch it on."),
     offline: bool = typer.Option(False, "--offline", help="Without the network."),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
@@ -46,6 +52,8 @@ def explain(
         resolved = session.resolve(chosen)
         name = _name(symbol, resolved)
         found = _explained(name, resolved, session)
+        if trial:
+            found = _tried(found, resolved, session)
         if not json:
             _print(found)
         if profiles:
@@ -110,6 +118,26 @@ def _explained(name: str, resolved: Resolved, session: KernelSession) -> Explana
     return explain(name, subject, session.library, resolved.help_of)
 
 
+def _tried(found: Explanation, resolved: Resolved, session: KernelSession) -> Explanation:
+    """With what switches it on as the kernel's conf has it, where there is something to try; its answer is kept."""
+    from dataclasses import replace
+
+    from ..errors import Where
+    from ..kconfig.fixes import tried_way
+    from ..kconfig.requests import SPEC, Request
+    from ..kconfig.resolve import Source
+    from ..kconfig.unmet import Inquiry
+
+    reason = found.reason
+    if not reason.settings or found.type not in ("bool", "tristate"):
+        return found
+    source = Source(resolved.root, resolved.arch.folder, resolved.kernel, resolved.identity)
+    inquiry = Inquiry(resolved.tree, source, resolved.values, resolved.wishes.requests)
+    request = Request(found.symbol, reason.settings.get(found.symbol, "y"), "", Where("kernel explain"), (SPEC,))
+    way = tried_way(inquiry, request, lambda requests: session.tried(resolved, requests))
+    return replace(found, reason=replace(reason, settings=way or reason.settings, tried=way is not None))
+
+
 def _print(found: Explanation) -> None:
     where = f"Linux {found.kernel}, {found.arch}, profile {found.profile}"
     typer.echo(f"{found.symbol}={found.value}    ({where})")
@@ -142,10 +170,9 @@ def _print_reason(found: Explanation) -> None:
     for link in reason.chain:
         place = f"  ({link.place})" if link.place else ""
         typer.echo(f"  {link.symbol:<{widths[0]}}  {link.value:<{widths[1]}}  {link.because}{place}")
-    if reason.settings and (len(reason.settings) > 1 or found.symbol not in reason.settings):
-        asked = ", ".join(f"{s}={v}" for s, v in reason.settings.items())
-        typer.echo(f"  to switch it on, ask for {asked} (as Kconfig has it; not tried)")
     if reason.settings:
+        asked = ", ".join(f"{s}={v}" for s, v in reason.settings.items())
+        typer.echo(f"  to switch it on, ask for {asked} ({_TRIALS[reason.tried]})")
         features = [asker.by for asker in found.asked if not asker.counts and asker.value in ("y", "m")]
         for name in features[:_FEATURES]:
             typer.echo(f"  the feature {name} asks for it: features: {{add: [{name}]}}")

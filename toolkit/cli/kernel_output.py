@@ -30,6 +30,7 @@ _WORKING = {
     "kernel_source": "unpacking the kernel's source",
     "kernel": "taking the kernel's package apart",
     "kernel_resolved": "asking the kernel's conf",
+    "kernel_tried": "trying with the kernel's conf what would switch it on",
 }
 
 

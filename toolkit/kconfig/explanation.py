@@ -50,13 +50,15 @@ class Reason:
     """Why the value is what it is. ``kind``: asked, selected, implied, default, blocked, unasked, choice, unset.
 
     ``chain`` leads from the symbol to a root: somebody who asked, or what stands in the way. ``settings``: what would
-    have to be asked for to switch it on, when it is off and there is a way.
+    have to be asked for to switch it on, when it is off and there is a way. ``tried``: whether conf was seen to
+    switch it on for these and to leave the other requests met; None when it was not asked.
     """
 
     kind: str
     text: str
     chain: tuple[Link, ...] = ()
     settings: Mapping[str, str] | None = None
+    tried: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

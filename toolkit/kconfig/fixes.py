@@ -19,6 +19,7 @@ from .findings import (
     NoPrompt,
     OutOfRange,
     PromptHidden,
+    Undecided,
     UnknownSymbol,
     WrongType,
 )
@@ -76,6 +77,25 @@ def with_fixes(inquiry: Inquiry, findings: Sequence[Finding], conf: Conf) -> lis
             for other in also:
                 works[id(other.finding)] = replace(done.fix(requests, False), of=draft.goal)
     return [replace(f, fix=works[id(f)]) if id(f) in works else f for f in findings]
+
+
+def tried_way(inquiry: Inquiry, request: Request, conf: Conf) -> dict[str, str] | None:
+    """What to ask for so that a bool or tristate is what a request wants, nobody's request or an unmet one.
+
+    Settings with prefix, tried with ``conf``: it met them, the request and all that were met before. None when no
+    way was found that does.
+    """
+    wanted = [r for r in inquiry.requests if r.symbol != request.symbol]
+    inquiry = replace(inquiry, requests=[*wanted, request])
+    name = request.symbol.removeprefix(PREFIX)
+    need = inquiry.ways.on(name, request.value)
+    settings = _settings(need.settings()) if need.possible else {}
+    settings.pop(request.symbol, None)
+    got = inquiry.values.get(request.symbol, "n")
+    draft = _Draft(Undecided(request=request, got=got, place=""), settings)
+    done = _Trial(inquiry, conf).run([draft], _ROUNDS)
+    asked = any(d.prompt for d in inquiry.tree.definitions[name])  # without a prompt nobody can
+    return {**done[0].settings, **({request.symbol: request.value} if asked else {})} if done else None
 
 
 class _Trial:

@@ -1,4 +1,4 @@
-"""What conf makes of a kernel's requests, whether it met them or not: to be explained and compared, not to be built."""
+"""What conf makes of a kernel's requests, met or not, and of others that are tried: to be told, not to be built."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class KernelResolvedStage(KernelConfigStage):
     name: ClassVar[str] = "kernel_resolved"
     title: ClassVar[str] = "kernel configuration, unchecked"
     modules: ClassVar[tuple[str, ...]] = ()
+    label: ClassVar[str] = "kernel"  # tells what is asked of one spec's conf apart in the store's memory
 
     library: Library | None = field(default=None, compare=False)  # of the fragments, when it was read already
 
@@ -61,3 +62,25 @@ class KernelResolvedStage(KernelConfigStage):
             kernel=self.version(inputs),
             changes=self.features,
         )
+
+
+@dataclass(frozen=True)
+class KernelTriedStage(KernelResolvedStage):
+    """Output: ``config``, as conf makes it of requests that are only tried.
+
+    ``requests``: the text for KCONFIG_ALLCONFIG.
+    """
+
+    name: ClassVar[str] = "kernel_tried"
+    title: ClassVar[str] = "kernel configuration, tried"
+    label: ClassVar[str] = "kernel-tried"
+
+    requests: str = ""
+
+    def run(self, work: Work) -> None:
+        with self.origin.tree(work) as tree:
+            config = self._resolve(tree, work, self.requests)
+        (work.out / "config").write_text(config)
+
+    def _asked(self, inputs: Inputs) -> Mapping[str, Any]:
+        return {"symbols": self.requests.splitlines(), "reasons": ""}
