@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from kata_toolkit import resources
 from kata_toolkit.pipeline.stage import Stage
+from kata_toolkit.rootfs.sources import debian as debian_source
 from kata_toolkit.rootfs.sources import folder, minimal, oci, tarball
 from kata_toolkit.rootfs.sources.source import Source
 from kata_toolkit.stages import (
     agent,
     busybox,
+    debian,
     image,
     initrd,
     kernel,
@@ -53,6 +55,7 @@ NO_SAY_FOLDERS = ("pipeline/", "spec/")
 # Tools make the bytes of these; the recipe holds their commands, and the digest of every text we generate for them.
 BY_TOOLS = (
     agent.AgentStage,
+    debian.DebianStage,
     kernel.KernelStage,
     kernel_boot.KernelBootStage,  # QEMU counts
     kernel_resolved.KernelResolvedStage,
@@ -76,7 +79,7 @@ BY_US = (
 )
 
 
-SOURCES = (folder.FolderSource, minimal.MinimalSource, oci.OciSource, tarball.TarballSource)
+SOURCES = (debian_source.DebianSource, folder.FolderSource, minimal.MinimalSource, oci.OciSource, tarball.TarballSource)
 ROOTFS_SOURCES: dict[Path, type[Source]] = {Path(sys.modules[s.__module__].__file__ or ""): s for s in SOURCES}
 
 

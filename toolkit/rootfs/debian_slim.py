@@ -13,7 +13,8 @@ STATUS = b"var/lib/dpkg/status"
 
 DOCS = (
     b"usr/share/doc", b"usr/share/doc-base", b"usr/share/man", b"usr/share/info", b"usr/share/groff",
-    b"usr/share/gtk-doc", b"usr/share/help", b"usr/share/lintian", b"usr/share/linda", b"usr/share/bug", b"usr/share/common-licenses",
+    b"usr/share/gtk-doc", b"usr/share/help", b"usr/share/lintian", b"usr/share/linda", b"usr/share/bug",
+    b"usr/share/common-licenses",
 )  # fmt: skip
 LOCALES = (b"usr/share/locale", b"usr/share/i18n")
 _COMMON = b"usr/share/common-licenses"

@@ -117,7 +117,7 @@ def host_sources(
     suites = {suite + suffix for suffix in _SUITE_SUFFIXES}
     known, found = set[str](), list[AptSource]()
     for source in _all(etc):
-        if source.local or "Trusted" in source.fields or not source.components:
+        if source.uri.startswith("cdrom:") or "Trusted" in source.fields or not source.components:
             continue
         known.add(source.suite)
         arches = source.fields.get("Architectures", arch).split()

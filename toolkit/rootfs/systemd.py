@@ -150,6 +150,23 @@ MASKED = (
     "systemd-pcrphase.service",
 )
 
+# Programs that systemd runs before anything else, each a process or more, to make units from what a guest does not
+# have: encrypted disks, a swap to resume from, terminals, scripts from before systemd. What reads the kernel's command
+# line stays: the runtime's systemd.mask= goes through systemd-debug-generator.
+MASKED_GENERATORS = (
+    "systemd-bless-boot-generator",
+    "systemd-cryptsetup-generator",
+    "systemd-getty-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-integritysetup-generator",
+    "systemd-rc-local-generator",
+    "systemd-system-update-generator",
+    "systemd-sysv-generator",
+    "systemd-tpm2-generator",
+    "systemd-veritysetup-generator",
+)
+
 
 def add_units(tree: Tree) -> None:
     """Add the units of a guest, mask what it has no use for, and, where chrony is, let it follow the host's clock.
@@ -168,11 +185,14 @@ def add_units(tree: Tree) -> None:
         files |= _CHRONY_FILES
     for path, text in files.items():
         tree.add(tree.resolved(path), Node(Kind.FILE, 0o644, content=Bytes(text.encode())))
-    links = {f"{name}".encode(): _NOTHING for name in MASKED if _unit(tree, name.encode())}
+    links = {name.encode(): _NOTHING for name in MASKED if _unit(tree, name.encode())}
     # For an initrd, with which not every runtime says what to boot into.
     links[b"default.target"] = b"/" + _UNITS + b"/kata-containers.target"
     for name, target in links.items():
         tree.add(tree.resolved(_ETC + b"/" + name), Node(Kind.SYMLINK, 0o777, target=target))
+    for generator in MASKED_GENERATORS:
+        path = b"etc/systemd/system-generators/" + generator.encode()
+        tree.add(tree.resolved(path), Node(Kind.SYMLINK, 0o777, target=_NOTHING))
 
 
 def place_service(tree: Tree, agent: Path, policy: Path | None) -> bytes:

@@ -14,6 +14,7 @@ from ..arch import arch_of
 from ..errors import InputError, Problem, Where
 from ..pipeline.files import sha256_of
 from ..resources import resource
+from .extension_rules import extension_files, extension_names, extensions_are_attached
 from .image_rules import image_compression, image_layout, image_room, image_size, kernel_reads_root
 from .model import (
     Artifact,
@@ -23,6 +24,7 @@ from .model import (
     FolderRootfs,
     GitKernel,
     KernelSource,
+    MinimalRootfs,
     OciRootfs,
     PackagedKernel,
     PrebuiltKernel,
@@ -43,6 +45,9 @@ HYPERVISORS = ("runtime", "hypervisors")
 
 # The kernel's own limit on x86 is 2048 bytes (COMMAND_LINE_SIZE); the runtime's words take up to half of it.
 MAX_CMDLINE = 1024
+
+# kata.extension.NAME.verity_params= with a root hash, a salt and three numbers.
+EXTENSION_WORD = 240
 
 _BY_RUNTIME = "the runtime writes it, to match what is booted"
 CMDLINE_CONFLICTS = {
@@ -248,6 +253,18 @@ def _rootfs_files(read: Read) -> Iterator[Problem]:
             yield Problem(f"the modules of a kernel that is not compiled here {why}", entry.where, "remove it")
 
 
+def _systemd_starts(read: Read) -> Iterator[Problem]:
+    spec, tree = read.spec, read.tree
+    init = "agent" if isinstance(spec.rootfs, MinimalRootfs) else spec.rootfs.init
+    if init == "systemd" and isinstance(spec.kernel.source, PackagedKernel):
+        yield Problem(
+            "systemd cannot start first with the kernel of a package: the program that loads its modules comes first, "
+            "and starts the agent",
+            tree.value_where(("rootfs", "init")),
+            "init: agent, or a kernel that is built here",
+        )
+
+
 def _debian_rootfs(rootfs: DebianRootfs, tree: Tree) -> Iterator[Problem]:
     from ..rootfs.debian_sources import named_source
 
@@ -273,9 +290,10 @@ def _cmdline_words(read: Read) -> Iterator[Problem]:
         if reason:
             yield Problem(f'"{word}" cannot be in kernel.cmdline: {reason}', where, "remove it")
     length = len(" ".join(spec.kernel.cmdline))
-    if length > MAX_CMDLINE:
+    room = MAX_CMDLINE - EXTENSION_WORD * len(spec.extensions)
+    if spec.kernel.cmdline and length > room:
         yield Problem(
-            f"kernel.cmdline is {length} bytes long; there is room for {MAX_CMDLINE} beside the runtime's own",
+            f"kernel.cmdline is {length} bytes long; there is room for {room} beside the runtime's own",
             tree.key_where(CMDLINE),
         )
 
@@ -364,6 +382,10 @@ RULES = (
     Rule(_patches),
     Rule(_agent_files),
     Rule(_rootfs_files),
+    Rule(_systemd_starts, needs=(SOURCE,)),
+    Rule(extension_names),
+    Rule(extension_files),
+    Rule(extensions_are_attached, needs=(HYPERVISORS,)),
     Rule(_cmdline_words),
     Rule(_boots_what_is_built, needs=(("initrd", "enabled"),)),
     Rule(_settings),

@@ -108,7 +108,12 @@ class DebianStage(Stage):
             "systemd": rootfs.init == "systemd",
             "arch": self.arch,
         }
-        found: dict[str, Any] = inputs.resolved(KEY, request, lambda: self.find(inputs), renew=_renewer(self, inputs))
+        found: dict[str, Any] = inputs.resolved(
+            KEY,
+            request,
+            lambda: self.find(inputs),
+            renew=lambda earlier, names: renewed(earlier, self.find(inputs), names),
+        )
         return found
 
     def find(self, inputs: Inputs) -> dict[str, Any]:
@@ -182,18 +187,14 @@ class DebianStage(Stage):
         )
 
 
-def _renewer(stage: DebianStage, inputs: Inputs) -> Any:
-    def renew(earlier: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-        """The answer of today for the packages named; all else stays as it was, and what is needed anew comes in."""
-        today = stage.find(inputs)
-        before = {(p["name"], p["architecture"]): p for p in earlier["packages"]}
-        kept = [
-            package if package["name"] in names else before.get((package["name"], package["architecture"]), package)
-            for package in today["packages"]
-        ]
-        return {**today, "packages": kept}
-
-    return renew
+def renewed(earlier: Mapping[str, Any], today: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Today's answer for the packages named; all else as it was, and what is needed anew comes in."""
+    before = {(package["name"], package["architecture"]): package for package in earlier["packages"]}
+    kept = [
+        package if package["name"] in names else before.get((package["name"], package["architecture"]), package)
+        for package in today["packages"]
+    ]
+    return {**today, "packages": kept}
 
 
 def _as_option(package: Mapping[str, Any]) -> dict[str, Any]:
