@@ -16,7 +16,8 @@ from ..spec.model import Spec
 from .bill import SET, Bill, Link, Part, Relation, Role, SetFile
 from .kernel import kernel_component, kernel_source
 
-OURS = "Apache-2.0"
+OURS, OURS_NAME = "Apache-2.0", "kata-toolkit"
+_OUR_FOLDERS = ("agent/", "loader/", "wrapper/")
 _VERSION = re.compile(r"\d+(?:\.\d+)+[0-9A-Za-z.+~-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -33,12 +34,21 @@ class Collection:
         self._parts: dict[str, Part] = {}
         self._links: dict[Link, None] = {}
         self._made: dict[str, str] = {}  # what each stage makes: the part that its tools have built
+        self.kernel_source: Part | None = None
         self._collect()
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts, by role and name."""
         return tuple(sorted(self._parts.values(), key=lambda part: (part.role, part.component.name, part.id)))
+
+    def sources_of(self, part: Part) -> Mapping[str, str]:
+        """The files of kata-toolkit that one of its programs was compiled from, each with its sha256."""
+        for stage, made in self._made.items():
+            if made == part.id and part.component.source_name == OURS_NAME:
+                files: Mapping[str, str] = self._recipes[stage].get("files", {})
+                return {name: files[name] for name in sorted(files) if name.startswith(_OUR_FOLDERS)}
+        return {}
 
     def of_role(self, *roles: str) -> list[Part]:
         """The parts that are for one of these."""
@@ -54,7 +64,7 @@ class Collection:
     # ---- what there is ----
 
     def _collect(self) -> None:
-        toolkit = self._add(Component("kata-toolkit", __version__, licence=OURS), "toolkit")
+        toolkit = self._add(Component(OURS_NAME, __version__, licence=OURS), "toolkit")
         self._link(toolkit, "BUILD_TOOL_OF", SET)
         libraries = [self._add(c, "library") for c in self._components("licences")]
         self._kernel()
@@ -78,7 +88,10 @@ class Collection:
         source = kernel_source(self._entries, self._recipes)
         if source is None:
             return
-        origin = self._made["kernel_source"] = self._add(source, "source")
+        installed = self._fetched("kernel").get("kind") == "installed"
+        note = "the digest is that of the tarball which the package installs" if installed else ""
+        origin = self._made["kernel_source"] = self._add(source, "source", note)
+        self.kernel_source = self._parts[origin]
         self._link(kernel, "GENERATED_FROM", origin)
         for file in self.files:
             if file.role == "patch":
@@ -94,6 +107,7 @@ class Collection:
         root = self._made["rootfs"] = self._add(Component(f"{self._spec.name}-rootfs", sha256=tar), "root", note)
         self._generated(("image", "initrd"), root)
         self._link(SET, "CONTAINS", root)
+        self._made |= {file.role: file.id for file in self.files if file.role in ("image", "initrd")}
         for component in self._components("rootfs"):
             self._link(root, "CONTAINS", self._add(component, "package"))
         given = options.get("sha256") or options.get("content")
@@ -109,12 +123,12 @@ class Collection:
         if "agent" in self._entries:
             kind = self._recipes["agent"].get("options", {}).get("kind")
             digest = self._entries["agent"].files["init"].sha256
+            ours = kind == "builtin"
             for component in self._components("agent") or [Component("agent", sha256=digest)]:
-                ours = kind == "builtin"
-                known = (
-                    component if component.sha256 or component.kind != "generic" else replace(component, sha256=digest)
-                )
-                agent = self._add(known, "agent" if known.sha256 == digest else "package")
+                known = component
+                if not component.sha256 and component.kind == "generic":
+                    known = replace(component, sha256=digest)
+                agent = self._add(_of_ours(known) if ours else known, "agent" if known.sha256 == digest else "package")
                 self._made.setdefault("agent", agent)
                 self._link(root or SET, "CONTAINS", agent)
                 self._built(agent, toolkit, libraries if ours else [])
@@ -122,8 +136,8 @@ class Collection:
             entry = self._entries.get(stage)
             if entry is None or file not in entry.files:
                 continue
-            program = Component(f"kata-toolkit-{name}", __version__, sha256=entry.files[file].sha256, licence=OURS)
-            made = self._made[stage] = self._add(program, "program")
+            program = Component(f"{OURS_NAME}-{name}", __version__, sha256=entry.files[file].sha256, licence=OURS)
+            made = self._made[stage] = self._add(_of_ours(program), "program")
             self._built(made, toolkit, libraries)
             self._link(root if root and stage == "kernel_modules" else SET, "CONTAINS", made)
         if "wrapper" in self._made:
@@ -174,3 +188,8 @@ class Collection:
         for file in self.files:
             if file.role in roles:
                 self._link(file.id, "GENERATED_FROM", part)
+
+
+def _of_ours(program: Component) -> Component:
+    """Its source is kata-toolkit's, of the same version."""
+    return replace(program, source_name=OURS_NAME, source_version=__version__)

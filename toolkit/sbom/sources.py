@@ -16,7 +16,10 @@ def sources_json(collection: Collection, name: str) -> bytes:
     document = {
         "version": 1,
         "name": name,
-        "parts": [_part(part) for part in collection.of_role("agent", "library", "package", "program")],
+        "parts": [
+            {**_part(part), "compiled_from": dict(collection.sources_of(part))}
+            for part in collection.of_role("agent", "library", "package", "program")
+        ],
         "kernel": _kernel(kernels[0], collection) if kernels else None,
     }
     return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
@@ -38,8 +41,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _kernel(kernel: Part, collection: Collection) -> dict[str, Any]:
-    sources = collection.of_role("source")
-    made_from = next((part for part in sources if not part.note), None)  # a root file system's has one
+    made_from = collection.kernel_source
     return {
         **_part(kernel),
         "made_from": _part(made_from) if made_from else None,
