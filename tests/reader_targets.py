@@ -114,11 +114,11 @@ def _sparse(data: bytes) -> None:
         case b"1":
             ranges = tar_sparse.pax_0_1(data[1:])
         case b"2":
-            ranges, _ = tar_sparse.pax_1_0(block)
+            ranges = tar_sparse.pax_1_0(block)
         case _:
             ranges, real = tar_sparse.old_header(block(), block)
     end = 0
-    for offset, length in tar_sparse.checked(ranges, real, sum(length for _, length in ranges)):
+    for offset, length in tar_sparse.checked(tar_sparse.Map(ranges, real), sum(length for _, length in ranges)):
         assert offset >= end
         assert length > 0
         end = offset + length

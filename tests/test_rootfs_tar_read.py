@@ -39,11 +39,12 @@ def read(path: Path) -> Tree:
 
 
 def refusal(path: Path) -> str:
+    """The message, without the place in the archive that those about damage end in."""
     with pytest.raises(InputError) as caught:
         tar_tree(path)
     assert caught.value.problems[0].where, "an error must say which archive"
     assert caught.value.problems[0].where.file == str(path)
-    return caught.value.problems[0].message
+    return caught.value.problems[0].message.partition(", at byte ")[0]
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -328,7 +329,7 @@ BAD_MAPS = {
     "broken-blocks": (V1, b"2\n0\n5\n9\n5\n".ljust(512, b"\0") + b"x" * 10, "programs read in different ways"),
     "no-numbers": (V1, b"one\n".ljust(512, b"\0"), "where a number should be"),
     "no-lines": (V1, b"1" * 2048, "a damaged map of holes"),
-    "endless": (V1, b"99999999999\n".ljust(512, b"\0"), "more than 1048576 holes"),
+    "endless": (V1, b"99999999999\n".ljust(512, b"\0"), "more than 65,536 holes"),
     "odd-pairs": ({"GNU.sparse.size": "9", "GNU.sparse.map": "0,1,2"}, b"x", "a damaged map of holes"),
     "unknown-version": ({**V1, "GNU.sparse.minor": "7"}, b"", "sparse in a way that is not known"),
     "bomb": ({**V1, "GNU.sparse.realsize": str(1 << 60)}, b"0\n".ljust(512, b"\0"), "more than a file system can hold"),

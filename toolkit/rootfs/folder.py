@@ -21,7 +21,6 @@ from .tree import Kind, Node, OnDisk, Tree, chunks, shown
 
 _KINDS = {kind.value: kind for kind in Kind}
 _KEPT = (b"user.", b"security.capability")  # other attributes are the host's own labels
-_MAX_ENTRIES = 1_000_000
 
 
 def folder_tree(folder: Path, leave_out: Collection[bytes] = ()) -> Tree:
@@ -41,8 +40,6 @@ def folder_tree(folder: Path, leave_out: Collection[bytes] = ()) -> Tree:
                 tree.add(path, _node(entry, info, path))
         except OSError as error:
             raise InputError(f"cannot read {os.fsdecode(entry)}: {error.strerror}", hint=_HINT) from error
-        if len(tree) > _MAX_ENTRIES:
-            raise InputError(f"{folder} holds more than {_MAX_ENTRIES:,} files", hint="is it the right folder?")
     return tree
 
 

@@ -20,8 +20,7 @@ def apply_layer(tree: Tree, layer: TarReader) -> None:
 
     Raises InputError for a whiteout that could act elsewhere, and whatever else could lead out of the root.
     """
-    members = list(layer)
-    for member in members:
+    for member in layer:
         folder, _, name = member.path.rpartition(b"/")
         if name == _OPAQUE:
             _empty(tree, folder)
@@ -30,7 +29,7 @@ def apply_layer(tree: Tree, layer: TarReader) -> None:
             if hidden in (b"", b".", b".."):
                 raise InputError(f"the layer has a whiteout of no name: {shown(member.path)}")
             tree.remove(tree.resolved(folder + b"/" + hidden if folder else hidden))
-    for member in members:
+    for member in layer:
         if not member.path.rpartition(b"/")[2].startswith(_WHITEOUT):
             _add(tree, member)
 

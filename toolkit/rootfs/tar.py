@@ -7,7 +7,6 @@ tar would be silently incomplete. Here whatever is not understood is refused, an
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,17 @@ from types import TracebackType
 
 from ..errors import InputError, Where
 from . import tar_header as header
-from . import tar_sparse as sparse
+from .tar_content import SparseContent, TarContent
 from .tar_header import BLOCK, number, padded, text
 from .tar_pax import Pax, parse_records, xattrs_of
+from .tar_sparse import checked, map_of
 from .tree import CHUNK, Kind, Node, Tree, normalised, shown
 
-_MAX_EXTENSION = 1 << 20  # bytes of one PAX header or GNU long name; real ones are a few hundred
+_MAX_EXTENSION = 1 << 20  # bytes of PAX headers and GNU long names before one member; real ones are a few hundred
+_MAX_DEFAULTS = 1 << 16  # bytes of the records that hold for all members
 _MAX_FILE = 1 << 44  # 16 TiB, what ext4 can hold with blocks of 4 KiB
+_MAX_OWNER = 0xFFFFFFFE  # the one above means "none" (chown(2))
+_MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF  # include/linux/kdev_t.h
 _KINDS = {
     b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"S": Kind.FILE, b"2": Kind.SYMLINK, b"3": Kind.CHARACTER,
     b"4": Kind.BLOCK, b"5": Kind.DIRECTORY, b"6": Kind.FIFO,
@@ -29,6 +32,8 @@ _KINDS = {
 _KEPT_OWNERS = 1024
 _HARD_LINK = b"1"
 _LINKS = (_HARD_LINK, b"2")
+# What makes no sense for all members of an archive alike; programs read it in different ways.
+_NO_DEFAULTS = (b"path", b"linkpath", b"size", b"GNU.sparse.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +46,22 @@ class Member:
 
 
 class TarReader:
-    """An uncompressed tar, open. Contents of its members can be read until it is closed.
+    """An uncompressed tar, open. Contents of its members can be read until it is closed. ``name``: in messages.
 
     Raises InputError when it is missing or no regular file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self._name = name or str(path)
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
+            raise InputError(f"cannot read {self._name}: {error.strerror}") from error
         self._length = os.fstat(self._fd).st_size
         self._position = 0
+        self._header = 0  # where the header that is read begins
+        self._extended = 0  # bytes of extended headers that belong to it
+        self._last: bytes | None = None  # the member before it
         self._owners: dict[bytes, tuple[int, int, int]] = {}
 
     def __enter__(self) -> TarReader:
@@ -69,9 +77,9 @@ class TarReader:
         try:
             data = os.pread(self._fd, length, position)
         except OSError as error:
-            raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+            raise InputError(f"cannot read {self._name}: {error.strerror}") from error
         if len(data) != length:
-            raise self._wrong("the archive is cut short")
+            raise self._damaged("the archive is cut short")
         return data
 
     def tree(self) -> Tree:
@@ -84,13 +92,14 @@ class TarReader:
                 else:
                     tree.add(member.path, member.node)
             except InputError as error:
-                raise self._wrong(error.problems[0].message) from error
+                problem = error.problems[0]
+                raise self._wrong(problem.message, problem.hint) from error
         return tree
 
     def __iter__(self) -> Iterator[Member]:
         """The members in order. Raises InputError."""
         defaults = Pax()
-        self._position = 0
+        self._position, self._last = 0, None
         while True:
             pax = Pax(defaults.records)
             block = self._next_header(pax, defaults)
@@ -100,17 +109,20 @@ class TarReader:
 
     def _next_header(self, pax: Pax, defaults: Pax) -> bytes | None:
         """The next real header; extension headers before it go into ``pax``. None at the end."""
+        self._extended = 0
         while True:
+            self._header = self._position
             block = self._block()
             if not block[0] and not block.strip(b"\0"):
+                if self._extended:
+                    raise self._damaged("an extended header belongs to no member")
                 self._check_end()
                 return None
             if not header.checksum_holds(block):
-                raise self._wrong("a header is damaged (its checksum does not hold)")
+                raise self._damaged("a header is damaged (its checksum does not hold)")
             kind = header.TYPE.of(block)
             if kind == b"g":
-                defaults.update(self._records(block))
-                pax.update(defaults.records)
+                self._read_defaults(block, pax, defaults)
             elif kind in (b"x", b"X"):
                 pax.update(self._records(block))
             elif kind == b"L":
@@ -120,6 +132,20 @@ class TarReader:
             else:
                 return block
 
+    def _read_defaults(self, block: bytes, pax: Pax, defaults: Pax) -> None:
+        """A global header: its records hold for all members behind it."""
+        before = self._extended
+        records = self._records(block)
+        self._extended = before
+        wrong = next((key for key, _ in records if key.startswith(_NO_DEFAULTS)), None)
+        if wrong:
+            raise self._damaged(f"a header for all members sets their {wrong.decode(errors='backslashreplace')}")
+        defaults.update(records)
+        defaults.forget_overridden()
+        if sum(len(key) + len(value) for key, value in defaults.records) > _MAX_DEFAULTS:
+            raise self._damaged(f"headers for all members hold more than {_MAX_DEFAULTS >> 10} KiB")
+        pax.update(records)
+
     def _block(self) -> bytes:
         block = self.bytes_at(self._position, BLOCK)
         self._position += BLOCK
@@ -127,33 +153,35 @@ class TarReader:
 
     def _extension(self, block: bytes) -> bytes:
         size = self._number(header.SIZE, block)
-        if size > _MAX_EXTENSION:
-            raise self._wrong(f"an extension header of {size} bytes is too large to be one")
+        self._extended += BLOCK + size
+        if self._extended > _MAX_EXTENSION:
+            raise self._damaged(f"an extended header of {size} bytes is too large to be one")
         data = self.bytes_at(self._position, size)
         self._position += padded(size)
         return data
 
     def _records(self, block: bytes) -> list[tuple[bytes, bytes]]:
+        data = self._extension(block)
         try:
-            return parse_records(self._extension(block))
+            return parse_records(data)
         except InputError as error:
-            raise self._wrong(error.problems[0].message) from error
+            raise self._damaged(error.problems[0].message) from error
 
     def _check_end(self) -> None:
         """After the end there may be zeros only: a second archive that follows would silently be lost."""
         while self._position < self._length:
             length = min(CHUNK, self._length - self._position)
             if self.bytes_at(self._position, length).strip(b"\0"):
-                raise self._wrong("something follows the end of the archive", "concatenated archives are not read")
+                raise self._damaged("something follows the end of the archive", "concatenated archives are not read")
             self._position += length
 
     def _number(self, field: header.Field, block: bytes) -> int:
         try:
             value = number(field.of(block))
         except InputError as error:
-            raise self._wrong(f"a header {error.problems[0].message}") from error
+            raise self._damaged(f"a header {error.problems[0].message}") from error
         if value < 0 and field is not header.MTIME:
-            raise self._wrong("a header holds a negative number")
+            raise self._damaged("a header holds a negative number")
         return value
 
     def _mode_and_owner(self, block: bytes) -> tuple[int, int, int]:
@@ -169,19 +197,19 @@ class TarReader:
         return known
 
     def _member(self, block: bytes, pax: Pax) -> Member:
-        raw = pax.name or pax.get(b"path") or self._name(block)
+        raw = pax.name or pax.get(b"path") or self._name_of(block)
         try:
             path = normalised(raw)
             node, link = self._node(block, pax, raw)
-            if node is None:
-                return Member(path, None, normalised(link))
+            member = Member(path, node, b"" if node else normalised(link))
         except InputError as error:
             if error.problems[0].where:
                 raise
             raise self._wrong(f"the member {shown(raw)[1:]} {error.problems[0].message}") from error
-        return Member(path, node)
+        self._last = raw
+        return member
 
-    def _name(self, block: bytes) -> bytes:
+    def _name_of(self, block: bytes) -> bytes:
         name = text(header.NAME.of(block))
         prefix = text(header.PREFIX.of(block)) if header.MAGIC.of(block)[:6] == header.USTAR[:6] else b""
         return prefix + b"/" + name if prefix else name
@@ -205,65 +233,58 @@ class TarReader:
             raise InputError("is a symbolic link to nowhere")
         # Only files have data; what other types say of their size means nothing (POSIX).
         content = self._content(block, pax, size) if kind is Kind.FILE else None
-        device = kind in (Kind.CHARACTER, Kind.BLOCK)
         mode, uid, gid = self._mode_and_owner(block)
+        uid, gid = pax.integer(b"uid", uid), pax.integer(b"gid", gid)
+        if uid > _MAX_OWNER or gid > _MAX_OWNER:
+            raise InputError(f"belongs to {uid}:{gid}, beyond what Linux can name")
         return Node(
             kind=kind,
             mode=mode,
-            uid=pax.integer(b"uid", uid),
-            gid=pax.integer(b"gid", gid),
+            uid=uid,
+            gid=gid,
             mtime=pax.seconds(b"mtime", self._number(header.MTIME, block)),
             target=link if kind is Kind.SYMLINK else b"",
-            rdev=(self._number(header.MAJOR, block), self._number(header.MINOR, block)) if device else (0, 0),
+            rdev=self._device(block) if kind in (Kind.CHARACTER, Kind.BLOCK) else (0, 0),
             xattrs=xattrs_of(pax) if pax.records else (),
             content=content,
         ), b""
 
-    def _content(self, block: bytes, pax: Pax, size: int) -> TarContent:
+    def _device(self, block: bytes) -> tuple[int, int]:
+        major, minor = self._number(header.MAJOR, block), self._number(header.MINOR, block)
+        if major > _MAX_MAJOR or minor > _MAX_MINOR:
+            raise InputError(f"is the device {major}:{minor}, beyond what Linux can name")
+        return major, minor
+
+    def _content(self, block: bytes, pax: Pax, size: int) -> TarContent | SparseContent:
         """A file's data, its holes worked out; the position moves behind it."""
-        if not pax.records and header.TYPE.of(block) != b"S":  # as nearly always: no holes
-            start = self._position
-            if start + padded(size) > self._length:
-                raise self._wrong("the archive is cut short")
-            self._position = start + padded(size)
-            return TarContent(self, size, ((0, size),), (start,)) if size else TarContent(self, 0, (), ())
-        version = (pax.get(b"GNU.sparse.major"), pax.get(b"GNU.sparse.minor"))
-        real, start = size, self._position
-        end = start + padded(size)
-        ranges = [(0, size)]
-        if header.TYPE.of(block) == b"S":
-            ranges, real = sparse.old_header(block, self._block)
-            start = self._position
-            end = start + padded(size)
-        elif version == (b"1", b"0"):
-            ranges, blocks = sparse.pax_1_0(self._block)
-            real = pax.integer(b"GNU.sparse.realsize", 0)
-            start += blocks * BLOCK
-            size -= blocks * BLOCK
-        elif version != (None, None):
-            raise InputError("is sparse in a way that is not known")
-        elif pax.get(b"GNU.sparse.size") is not None:
-            map_ = pax.get(b"GNU.sparse.map")
-            ranges = sparse.pax_0_1(map_) if map_ is not None else sparse.pax_0_0(pax.records)
-            real = pax.integer(b"GNU.sparse.size", 0)
+        start = self._position
+        holes = map_of(block, pax, self._block) if pax.records or header.TYPE.of(block) == b"S" else None
+        data = self._position  # behind what told of the holes
+        # The map of PAX 1.0 counts as a part of the member's data, extension blocks of GNU's old header do not.
+        end = padded(size) + (start if holes and holes.inside else data)
         if end > self._length:
-            raise self._wrong("the archive is cut short")
-        if real > _MAX_FILE:
-            raise InputError(f"is {real} bytes long, more than a file system can hold")
+            raise self._damaged("the archive is cut short")
         self._position = end
-        found = sparse.checked(ranges, real, size)
-        starts = []
-        for _, length in found:
-            starts.append(start)
-            start += length
-        return TarContent(self, real, found, tuple(starts))
+        if holes is None:
+            return TarContent(self, size, data)
+        if holes.size > _MAX_FILE:
+            raise InputError(f"is {holes.size} bytes long, more than a file system can hold")
+        return SparseContent.of(self, holes.size, checked(holes, size - (data - start) * holes.inside), data)
 
     def _wrong(self, message: str, hint: str | None = None) -> InputError:
-        return InputError(message, where=Where(str(self.path)), hint=hint)
+        return InputError(message, where=Where(self._name), hint=hint)
+
+    def _damaged(self, message: str, hint: str | None = None) -> InputError:
+        """What is wrong with the archive itself, and where in it."""
+        behind = f", behind the member {shown(self._last)[1:]}" if self._last is not None else ""
+        return self._wrong(f"{message}, at byte {self._header:,}{behind}", hint)
 
 
-def open_tar(path: Path) -> TarReader:
-    """Open an uncompressed tar: iterate it for its members, or take its `TarReader.tree`. Raises InputError."""
+def open_tar(path: Path, name: str | None = None) -> TarReader:
+    """Open an uncompressed tar: iterate it for its members, or take its `TarReader.tree`. Raises InputError.
+
+    ``name``: what messages call it, such as the archive that it was unpacked from; the path if there is none.
+    """
     if not path.is_file():
         raise InputError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
-    return TarReader(path)
+    return TarReader(path, name)

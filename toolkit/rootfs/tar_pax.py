@@ -16,6 +16,7 @@ _STAR = b"SCHILY.xattr."
 _LIBARCHIVE = b"LIBARCHIVE.xattr."
 # What says who may do what but is no extended attribute: losing it would open or close doors unseen.
 _REFUSED = (b"SCHILY.acl.", b"RHT.security.")
+_XATTR_NAME_MAX, _XATTR_SIZE_MAX = 255, 65536  # include/uapi/linux/limits.h
 
 
 class Pax:
@@ -34,6 +35,10 @@ class Pax:
                 self._last[key] = value
             else:
                 self._last.pop(key, None)
+
+    def forget_overridden(self) -> None:
+        """Keep only the records that hold."""
+        self.records = list(self._last.items())
 
     def get(self, key: bytes) -> bytes | None:
         """The last value of a key, or None."""
@@ -109,6 +114,11 @@ def xattrs_of(pax: Pax) -> tuple[tuple[bytes, bytes], ...]:
             found.setdefault(unquote_to_bytes(key.removeprefix(_LIBARCHIVE)), _base64(value))
         elif key.startswith(_STAR):
             found[key.removeprefix(_STAR)] = value
+    for name, value in found.items():
+        if not name or len(name) > _XATTR_NAME_MAX or b"\0" in name:
+            raise InputError(f"has an extended attribute of the name {name[:300]!r}")
+        if len(value) > _XATTR_SIZE_MAX:
+            raise InputError(f"has an extended attribute of {len(value)} bytes")
     return tuple(sorted(found.items()))
 
 

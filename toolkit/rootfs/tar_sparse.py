@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .tar_header import BLOCK, Field, number
+from .tar_header import BLOCK, TYPE, Field, number
+
+if TYPE_CHECKING:
+    from .tar_pax import Pax
 
 Ranges = list[tuple[int, int]]
 
@@ -15,7 +20,34 @@ _OLD_EXTENDED = 482
 _OLD_REAL_SIZE = Field(483, 12)
 _MORE_PAIRS = 21
 _MORE_EXTENDED = 504
-_MAX_RANGES = 1 << 20
+_MAX_RANGES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """What is not a hole, as (offset, length), and the file's real size; ``inside``: the map is a part of the data."""
+
+    ranges: Ranges
+    size: int
+    inside: bool = False
+
+
+def map_of(block: bytes, pax: Pax, read_block: Callable[[], bytes]) -> Map | None:
+    """The map of a member with this header, or None when it has no holes; ``read_block`` reads what follows.
+
+    Raises InputError.
+    """
+    version = (pax.get(b"GNU.sparse.major"), pax.get(b"GNU.sparse.minor"))
+    if TYPE.of(block) == b"S":
+        return Map(*old_header(block, read_block))
+    if version == (b"1", b"0"):
+        return Map(pax_1_0(read_block), pax.integer(b"GNU.sparse.realsize", 0), inside=True)
+    if version != (None, None):
+        raise InputError("is sparse in a way that is not known")
+    if pax.get(b"GNU.sparse.size") is None:
+        return None
+    map_ = pax.get(b"GNU.sparse.map")
+    return Map(pax_0_1(map_) if map_ is not None else pax_0_0(pax.records), pax.integer(b"GNU.sparse.size", 0))
 
 
 def old_header(block: bytes, more: Callable[[], bytes]) -> tuple[Ranges, int]:
@@ -53,26 +85,22 @@ def pax_0_1(value: bytes) -> Ranges:
     return _paired([decimal(word) for word in value.split(b",")] if value else [])
 
 
-def pax_1_0(read_block: Callable[[], bytes]) -> tuple[Ranges, int]:
-    """PAX 1.0: decimal lines at the head of the data. Returns the ranges and how many blocks the map took.
-
-    Raises InputError.
-    """
-    buffer, blocks = b"", 0
+def pax_1_0(read_block: Callable[[], bytes]) -> Ranges:
+    """PAX 1.0: decimal lines at the head of the data, in whole blocks. Raises InputError."""
+    buffer = b""
 
     def line() -> bytes:
-        nonlocal buffer, blocks
+        nonlocal buffer
         while b"\n" not in buffer:
             if len(buffer) > BLOCK:
                 raise InputError("has a damaged map of holes")
             buffer += read_block()
-            blocks += 1
         head, _, buffer = buffer.partition(b"\n")
         return head
 
     count = decimal(line())
     _limit(count)
-    return _paired([decimal(line()) for _ in range(2 * count)]), blocks
+    return _paired([decimal(line()) for _ in range(2 * count)])
 
 
 def decimal(word: bytes) -> int:
@@ -91,21 +119,21 @@ def _paired(numbers: list[int]) -> Ranges:
 
 def _limit(count: int) -> None:
     if count > _MAX_RANGES:
-        raise InputError(f"has more than {_MAX_RANGES} holes")
+        raise InputError(f"has more than {_MAX_RANGES:,} holes")
 
 
-def checked(ranges: Ranges, real_size: int, stored: int) -> tuple[tuple[int, int], ...]:
+def checked(holes: Map, stored: int) -> tuple[tuple[int, int], ...]:
     """The ranges without empty ones, neighbours joined.
 
-    Raises InputError unless they ascend, lie within ``real_size``, and add up to the ``stored`` bytes; and for pieces
+    Raises InputError unless they ascend, lie within the real size, and add up to the ``stored`` bytes; and for pieces
     of broken blocks, which GNU tar takes to begin a new block each, and other programs to lie end to end.
     """
     found: Ranges = []
     position = total = 0
-    for offset, length in ranges:
+    for offset, length in holes.ranges:
         if total % BLOCK and length:
             raise InputError("has a map of holes that programs read in different ways")
-        if offset < position or length < 0 or offset + length > real_size:
+        if offset < position or length < 0 or offset + length > holes.size:
             raise InputError("has a map of holes that does not fit its size")
         total += length
         position = offset + length

@@ -13,7 +13,7 @@ from ..errors import ToolError
 from . import tar_header as header
 from .tar_header import BLOCK, Field, fits_octal, octal, padded
 from .tar_pax import format_records, xattr_records
-from .tree import CHUNK, Content, Kind, Node, Tree, read_padded
+from .tree import CHUNK, Content, Kind, Node, Tree, hard_links, read_padded
 
 _TYPES = {
     Kind.FILE: b"0", Kind.SYMLINK: b"2", Kind.CHARACTER: b"3", Kind.BLOCK: b"4", Kind.DIRECTORY: b"5", Kind.FIFO: b"6"
@@ -25,11 +25,11 @@ _Records = list[tuple[bytes, bytes]]
 
 def write_tar(tree: Tree, path: Path) -> None:
     """Write a tree as a tar. The same tree gives the same bytes. Raises ToolError, InputError (a source is gone)."""
-    first: dict[int, bytes] = {}
+    links = hard_links(tree.walk())
     try:
         with path.open("xb") as out:
             for name, node in tree.walk():
-                linked = first.setdefault(id(node), name) if node.kind is not Kind.DIRECTORY else name
+                linked = links[id(node)][0] if id(node) in links else name
                 if linked != name:
                     out.write(_headers(name, Node(node.kind, node.mode, node.uid, node.gid, node.mtime), linked, 0))
                 elif node.content:

@@ -22,8 +22,13 @@ NAME_MAX = 255  # bytes in one name: linux/limits.h, and ext4's own limit
 _FAR = 1 << 63  # behind every range
 # A name that needs no second look: as tar writes nearly all of them, perhaps with "./" before and "/" behind.
 _PLAIN_NAME = re.compile(rb"(?:\./)?([^./\0][^/\0]*(?:/[^./\0][^/\0]*)*)/?", re.DOTALL)
-_MAX_STEPS = 10_000  # through a path and its links; the kernel follows forty
+_MAX_LINKS = 40  # that a path may lead through: the kernel follows no more
 PATH_MAX = 4095  # bytes in a path, without its final NUL
+# What keeps a build within its memory, whatever it is given: an entry takes about 1 KB until its image is written and
+# read back; names, targets, attributes and maps of holes come on top.
+MAX_ENTRIES = 250_000
+MAX_EXTRA = 48 << 20
+_TOO_MUCH = "leave out what the guest does not need"
 
 
 class Kind(enum.Enum):
@@ -125,6 +130,12 @@ class Node:
             return self.content.size
         return len(self.target)
 
+    @property
+    def extra(self) -> int:
+        """Bytes of memory that it takes beyond what all nodes do, roughly."""
+        size = len(self.target) + sum(len(name) + len(value) + 100 for name, value in self.xattrs)
+        return size + (100 * len(self.content.ranges) if self.content else 0)
+
 
 def chunks(content: Content) -> Iterator[tuple[int, bytes]]:
     """A content's data as (offset, bytes), at most `CHUNK` at a time, holes left out."""
@@ -187,6 +198,8 @@ class Tree:
     def __init__(self) -> None:
         self._nodes: dict[bytes, Node] = {b"": Node(Kind.DIRECTORY, 0o755)}
         self._used_folders: set[bytes] = set()  # folders with something in them
+        self._below: dict[bytes, set[bytes]] | None = None  # and with what, once something is taken out
+        self._extra = 0
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -203,32 +216,36 @@ class Tree:
 
         Raises InputError when they lead in a circle.
         """
-        left, done = path.split(b"/"), b""
-        for _ in range(_MAX_STEPS):
-            if not left:
-                return done
-            name = left.pop(0)
+        left, done, links = path.split(b"/")[::-1], b"", 0
+        while left:
+            name = left.pop()
             below = done + b"/" + name if done else name
             node = self._nodes.get(below)
             if name == b"..":
                 done = done.rpartition(b"/")[0]
             elif left and node and node.kind is Kind.SYMLINK:
-                target = node.target
-                done = b"" if target.startswith(b"/") else done
-                left = [part for part in target.split(b"/") if part not in (b"", b".")] + left
+                links += 1
+                if links > _MAX_LINKS:
+                    raise InputError(f"{shown(path)} lies behind symbolic links that lead in a circle")
+                done = b"" if node.target.startswith(b"/") else done
+                left += [part for part in node.target.split(b"/") if part not in (b"", b".")][::-1]
             else:
                 done = below
-        raise InputError(f"{shown(path)} lies behind symbolic links that lead in a circle")
+        return done
 
-    def walk(self) -> list[tuple[bytes, Node]]:
-        """All paths and their nodes, sorted by bytes: a folder before what is in it, the root first."""
-        return sorted(self._nodes.items(), key=lambda item: item[0])
+    def walk(self) -> Iterator[tuple[bytes, Node]]:
+        """All paths and their nodes, sorted by bytes: a folder before what is in it, the root first.
+
+        Nothing may be taken out meanwhile; what is added is not seen.
+        """
+        for path in sorted(self._nodes):
+            yield path, self._nodes[path]
 
     def add(self, path: bytes, node: Node) -> None:
         """Put a node at a path (as `normalised` gives it); what was there is replaced, as tar does.
 
         Folders above it that are missing are made (0755, root). Raises InputError when something above it is no
-        folder, or when a folder that is not empty would give way to something else.
+        folder, when a folder that is not empty would give way to something else, or when there is no room for more.
         """
         self._make_parents(path)
         old = self._nodes.get(path)
@@ -237,9 +254,23 @@ class Tree:
                 raise InputError("the root is not a folder")
             if path in self._used_folders:
                 raise InputError(f"{shown(path)} replaces a folder that is not empty")
+        self._put(path, node, old)
+
+    def _put(self, path: bytes, node: Node, old: Node | None) -> None:
+        self._extra += node.extra - (old.extra if old else 0)
+        if old is None:
+            folder = path.rpartition(b"/")[0]
+            self._used_folders.add(folder)
+            self._extra += len(path)
+            if self._below is not None:
+                self._below.setdefault(folder, set()).add(path)
         self._nodes[path] = node
-        if path:
-            self._used_folders.add(path.rpartition(b"/")[0])
+        if len(self._nodes) > MAX_ENTRIES:
+            raise InputError(f"there are more than {MAX_ENTRIES:,} files and folders", hint=_TOO_MUCH)
+        if self._extra > MAX_EXTRA:
+            raise InputError(
+                f"names, links, attributes and maps of holes take more than {MAX_EXTRA >> 20} MiB", hint=_TOO_MUCH
+            )
 
     def link(self, path: bytes, target: bytes) -> None:
         """Make a hard link. Raises InputError when the target is not there or is a folder."""
@@ -252,13 +283,27 @@ class Tree:
 
     def remove(self, path: bytes, *, itself: bool = True) -> None:
         """Take out what is at a path and all below it, or only what is below it. Nothing may be there."""
-        below = path + b"/" if path else b""
-        for name in [p for p in self._nodes if p.startswith(below) and p != path]:
-            del self._nodes[name]
-            self._used_folders.discard(name)
-        self._used_folders.discard(path)
-        if itself and path:
-            self._nodes.pop(path, None)
+        if self._below is None:
+            self._below = {}
+            for name in self._nodes:
+                if name:
+                    self._below.setdefault(name.rpartition(b"/")[0], set()).add(name)
+        left = [path]
+        while left:
+            folder = left.pop()
+            left += self._below.pop(folder, ())
+            self._used_folders.discard(folder)
+            if folder != path:
+                self._take(folder)
+        if itself and path and path in self._nodes:
+            self._take(path)
+            above = path.rpartition(b"/")[0]
+            self._below[above].discard(path)
+            if not self._below[above]:
+                self._used_folders.discard(above)
+
+    def _take(self, path: bytes) -> None:
+        self._extra -= len(path) + self._nodes.pop(path).extra
 
     def drop(self, paths: Iterable[bytes]) -> None:
         """Take out many paths at once, each with all below it; those that are not there do not matter."""
@@ -268,7 +313,8 @@ class Tree:
             while above and above not in doomed:
                 above = above.rpartition(b"/")[0]
             if above:
-                del self._nodes[path]
+                self._take(path)
+        self._below = None
         self._used_folders = {path.rpartition(b"/")[0] for path in self._nodes if path}
 
     def is_empty(self, path: bytes) -> bool:
@@ -286,14 +332,14 @@ class Tree:
             what = "the symbolic link" if kind is Kind.SYMLINK else "the file"
             raise InputError(f"{shown(path)} lies below {what} {shown(parent)}")
         for folder in reversed(missing):
-            self._nodes[folder] = Node(Kind.DIRECTORY, 0o755)
-            self._used_folders.add(folder.rpartition(b"/")[0])
+            self._put(folder, Node(Kind.DIRECTORY, 0o755), None)
 
 
 def hard_links(walk: Iterable[tuple[bytes, Node]]) -> dict[int, tuple[bytes, ...]]:
     """The paths of each node that has more than one, in walk order, by ``id(node)``."""
-    seen: dict[int, list[bytes]] = {}
+    first: dict[int, bytes] = {}
+    more: dict[int, list[bytes]] = {}
     for path, node in walk:
-        if node.kind is not Kind.DIRECTORY:
-            seen.setdefault(id(node), []).append(path)
-    return {key: tuple(paths) for key, paths in seen.items() if len(paths) > 1}
+        if node.kind is not Kind.DIRECTORY and first.setdefault(id(node), path) is not path:
+            more.setdefault(id(node), [first[id(node)]]).append(path)
+    return {key: tuple(paths) for key, paths in more.items()}

@@ -40,6 +40,7 @@ class InitrdStage(Stage):
         "rootfs/agent_file.py",
         "rootfs/minimal.py",
         "rootfs/tar.py",
+        "rootfs/tar_content.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",

@@ -28,6 +28,7 @@ _LAYS_OUT_MODULES = (
     "elf.py",
     "modinfo.py",
     "module_tree.py",
+    "rootfs/tar_content.py",
     "rootfs/tar_header.py",
     "rootfs/tar_pax.py",
     "rootfs/tar_sparse.py",
