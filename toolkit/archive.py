@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from . import run
 from .errors import InputError, ToolError
@@ -25,6 +25,11 @@ _COMPRESSIONS: dict[bytes, tuple[str, ...]] = {
 }
 _TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
 _CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
+# What unpacks to more is no root file system and no source, but made to fill a disk. Real archives are packed to a
+# twentieth at most.
+_MAX_UNPACKED = 64 << 30
+_MAX_RATIO, _ANY_RATIO = 200, 1 << 30  # bytes out for one in, once there are more than so many
 # What the disk says of a member that cannot be: below a file, in place of a folder, linked to what is not there. None:
 # shutil's own, for a file that would be copied to itself.
 _SENSELESS = (
@@ -76,14 +81,31 @@ def unpack_stream(stream: IO[bytes], target: Path, name: str, on_file: Callable[
 def plain_tar(archive: Path, target: Path, name: str) -> None:
     """Write a tar's bytes, unpacked from whatever compresses it, to the new file ``target``.
 
-    Raises InputError for an archive that is damaged or none; ToolError when the disk does not play along.
+    Zeros become holes. Raises InputError for an archive that is damaged or none, or unpacks to far more than it has;
+    ToolError when the disk does not play along.
     """
     with _tar_stream(archive, name) as stream:
         try:
             with target.open("xb") as out:
-                shutil.copyfileobj(stream, out, _CHUNK)
+                while data := stream.read(_CHUNK):
+                    if data == _ZEROS[: len(data)]:
+                        out.seek(len(data), os.SEEK_CUR)
+                    else:
+                        out.write(data)
+                out.truncate()
         except OSError as error:
             raise ToolError(f"cannot unpack {name} to {target}: {error.strerror}") from error
+
+
+def as_plain_tar(archive: Path, target: Path, name: str) -> Path:
+    """A plain tar to read at any place: the archive itself when nothing compresses it, else ``target``, written anew.
+
+    Raises as `plain_tar` does.
+    """
+    if magic_of(archive)[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC):
+        return archive
+    plain_tar(archive, target, name)
+    return target
 
 
 @contextmanager
@@ -98,7 +120,27 @@ def _tar_stream(archive: Path, name: str) -> Iterator[IO[bytes]]:
             return
         raise InputError(f"{name} is not a tar archive", hint="known: .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst")
     with command_output((*argv, str(archive)), name) as stream:
-        yield stream
+        yield cast("IO[bytes]", _Bounded(stream, archive.stat().st_size, name))
+
+
+class _Bounded:
+    """A stream of what an archive unpacks to, for as long as that is in proportion."""
+
+    def __init__(self, stream: IO[bytes], packed: int, name: str) -> None:
+        self._stream, self._packed, self._name = stream, packed, name
+        self._done = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes. Raises InputError when there are too many."""
+        data = self._stream.read(size)
+        self._done += len(data)
+        if self._done > _ANY_RATIO and self._done > _MAX_RATIO * self._packed:
+            raise InputError(
+                f"{self._name} unpacks to more than {_MAX_RATIO} times its size", hint="give it unpacked if that is meant"
+            )
+        if self._done > _MAX_UNPACKED:
+            raise InputError(f"{self._name} unpacks to more than {_MAX_UNPACKED >> 30} GiB")
+        return data
 
 
 @contextmanager

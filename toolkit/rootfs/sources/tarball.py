@@ -15,9 +15,10 @@ from .source import Base, Identity, Source
 
 @dataclass(frozen=True)
 class TarballSource(Source):
-    """A tar by path, or one that the sources stage fetched."""
+    """A tar by path, or one that the sources stage fetched: ``fetched`` is its name there."""
 
     source: TarballRootfs
+    fetched: str = "rootfs"
 
     modules: ClassVar[tuple[str, ...]] = ("rootfs/sources/tarball.py",)
 
@@ -25,20 +26,21 @@ class TarballSource(Source):
         return Identity({"kind": "tarball", "sha256": self._archive(inputs)[1]})
 
     def base(self, work: Work, open_files: ExitStack) -> Base:
-        from ...archive import plain_tar
+        from ...archive import as_plain_tar
         from ..tar import open_tar
 
         archive, _ = self._archive(work.inputs)
-        plain = work.scratch / "source.tar"
-        plain_tar(archive, plain, self.source.archive.name)
-        return Base(open_files.enter_context(open_tar(plain)).tree())
+        plain = as_plain_tar(archive, work.scratch / "source.tar", self.source.archive.name)
+        return Base(open_files.enter_context(open_tar(plain, str(archive))).tree())
 
     def _archive(self, inputs: Inputs) -> tuple[Path, str]:
         """The tar and its sha256. Raises NotBuiltYet, and InputError when it is not the one that the spec names."""
         wanted = self.source.archive
         if wanted.path is None:
-            return inputs.path("sources", "rootfs"), inputs.digest("sources", "rootfs")
+            return inputs.path("sources", self.fetched), inputs.digest("sources", self.fetched)
         digest = inputs.file_digest(wanted.path)
         if wanted.sha256 not in (None, digest):
-            raise InputError(f"{wanted.path} has the sha256 {digest}, not {wanted.sha256} as rootfs.sha256 says")
+            raise InputError(
+                f"{wanted.path} has the sha256 {digest}, not {wanted.sha256} as {self.fetched}.sha256 says"
+            )
         return wanted.path, digest
