@@ -136,7 +136,8 @@ class _Bounded:
         self._done += len(data)
         if self._done > _ANY_RATIO and self._done > _MAX_RATIO * self._packed:
             raise InputError(
-                f"{self._name} unpacks to more than {_MAX_RATIO} times its size", hint="give it unpacked if that is meant"
+                f"{self._name} unpacks to more than {_MAX_RATIO} times its size",
+                hint="give it unpacked if that is meant",
             )
         if self._done > _MAX_UNPACKED:
             raise InputError(f"{self._name} unpacks to more than {_MAX_UNPACKED >> 30} GiB")

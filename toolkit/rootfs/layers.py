@@ -20,18 +20,24 @@ def apply_layer(tree: Tree, layer: TarReader) -> None:
 
     Raises InputError for a whiteout that could act elsewhere, and whatever else could lead out of the root.
     """
-    for member in layer:
-        folder, _, name = member.path.rpartition(b"/")
-        if name == _OPAQUE:
-            _empty(tree, folder)
-        elif name.startswith(_WHITEOUT) and not name.startswith(_AUFS):
-            hidden = name.removeprefix(_WHITEOUT)
-            if hidden in (b"", b".", b".."):
-                raise InputError(f"the layer has a whiteout of no name: {shown(member.path)}")
-            tree.remove(tree.resolved(folder + b"/" + hidden if folder else hidden))
-    for member in layer:
-        if not member.path.rpartition(b"/")[2].startswith(_WHITEOUT):
-            _add(tree, member)
+    with layer.named():
+        for member in layer:
+            _whiteout(tree, member)
+        for member in layer:
+            if not member.path.rpartition(b"/")[2].startswith(_WHITEOUT):
+                _add(tree, member)
+
+
+def _whiteout(tree: Tree, member: Member) -> None:
+    """Take away what a member says, if it is a whiteout."""
+    folder, _, name = member.path.rpartition(b"/")
+    if name == _OPAQUE:
+        _empty(tree, folder)
+    elif name.startswith(_WHITEOUT) and not name.startswith(_AUFS):
+        hidden = name.removeprefix(_WHITEOUT)
+        if hidden in (b"", b".", b".."):
+            raise InputError(f"the layer has a whiteout of no name: {shown(member.path)}")
+        tree.remove(tree.resolved(folder + b"/" + hidden if folder else hidden))
 
 
 def _empty(tree: Tree, folder: bytes) -> None:
@@ -44,12 +50,12 @@ def _empty(tree: Tree, folder: bytes) -> None:
 
 def _add(tree: Tree, member: Member) -> None:
     place = tree.resolved(member.path)
-    if member.node is None:
-        tree.link(place, tree.resolved(member.link))
-        return
     there = tree.get(place)
-    if there and there.kind is Kind.DIRECTORY and member.node.kind is not Kind.DIRECTORY:
+    if there and there.kind is Kind.DIRECTORY and (member.node is None or member.node.kind is not Kind.DIRECTORY):
         if not place:
             raise InputError("the layer's root is not a folder")
         tree.remove(place)  # a file where lower layers have a folder
-    tree.add(place, member.node)
+    if member.node is None:
+        tree.link(place, tree.resolved(member.link))
+    else:
+        tree.add(place, member.node)

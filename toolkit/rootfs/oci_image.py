@@ -27,6 +27,11 @@ INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+# What compresses a layer is seen by its first bytes; "foreign" and "nondistributable" ones may lie elsewhere.
+_LAYER_TYPE = re.compile(
+    r"application/vnd\.(oci\.image\.layer\.(nondistributable\.)?v1|docker\.image\.rootfs\.(foreign\.)?diff)"
+    r"\.tar([+.](gzip|zstd))?"
+)
 _TAG = "org.opencontainers.image.ref.name"
 Unpack = Callable[[Path, Path, str], None]
 """Writes a tar's bytes, unpacked from what compresses it, to a new file: see ``archive.plain_tar``."""
@@ -73,7 +78,7 @@ def image_tree(image: ContainerImage, scratch: Path, unpack: Unpack) -> Iterator
             found = sha256_of(plain)
             if found != wanted:
                 raise InputError(f"the image's layer {number + 1} has the diff_id {found}, not {wanted}")
-            apply_layer(tree, stack.enter_context(open_tar(plain)))
+            apply_layer(tree, stack.enter_context(open_tar(plain, f"the image's layer {number + 1}")))
         yield tree
 
 
@@ -92,7 +97,7 @@ def _from_layout(folder: Path, tag: str | None, arch: str) -> ContainerImage:
         )
     digest, manifest = manifests[0]
     config = _json(_blob(folder, _field(manifest, "config", dict, folder)))
-    layers = tuple(_blob(folder, layer) for layer in _list(manifest, "layers", folder))
+    layers = tuple(_layer(folder, layer) for layer in _list(manifest, "layers", folder))
     return ContainerImage(digest, layers, _diff_ids(config, len(layers), arch, folder))
 
 
@@ -158,6 +163,14 @@ def _blob(folder: Path, descriptor: dict[str, Any]) -> Path:
     if path.stat().st_size != descriptor.get("size") or sha256_of(path) != named[1]:
         raise InputError(f"the blob sha256:{named[1]} in {folder} is damaged", hint="copy the image again")
     return path
+
+
+def _layer(folder: Path, descriptor: dict[str, Any]) -> Path:
+    """The file of a layer. Raises InputError for one of a type that we do not know how to apply, too."""
+    kind = descriptor.get("mediaType")
+    if kind and not _LAYER_TYPE.fullmatch(str(kind)):
+        raise InputError(f"the image in {folder} has a layer of the type {str(kind)[:100]!r}, which is not known")
+    return _blob(folder, descriptor)
 
 
 def _inside(folder: Path, name: str) -> Path:

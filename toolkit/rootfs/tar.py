@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -85,16 +86,24 @@ class TarReader:
     def tree(self) -> Tree:
         """The whole archive as a tree. Raises InputError for whatever could lead outside it, or is damaged."""
         tree = Tree()
-        for member in self:
-            try:
+        with self.named():
+            for member in self:
                 if member.node is None:
                     tree.link(member.path, member.link)
                 else:
                     tree.add(member.path, member.node)
-            except InputError as error:
-                problem = error.problems[0]
-                raise self._wrong(problem.message, problem.hint) from error
         return tree
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """What is wrong with what is done with its members is told with the archive's name."""
+        try:
+            yield
+        except InputError as error:
+            problem = error.problems[0]
+            if problem.where:
+                raise
+            raise self._wrong(problem.message, problem.hint) from error
 
     def __iter__(self) -> Iterator[Member]:
         """The members in order. Raises InputError."""

@@ -28,6 +28,7 @@ PATH_MAX = 4095  # bytes in a path, without its final NUL
 # read back; names, targets, attributes and maps of holes come on top.
 MAX_ENTRIES = 250_000
 MAX_EXTRA = 48 << 20
+MAX_BYTES = 1 << 40  # of files, holes included: what an image says it holds is more than memory and disk could give
 _TOO_MUCH = "leave out what the guest does not need"
 
 
@@ -199,7 +200,7 @@ class Tree:
         self._nodes: dict[bytes, Node] = {b"": Node(Kind.DIRECTORY, 0o755)}
         self._used_folders: set[bytes] = set()  # folders with something in them
         self._below: dict[bytes, set[bytes]] | None = None  # and with what, once something is taken out
-        self._extra = 0
+        self._extra = self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -247,6 +248,12 @@ class Tree:
         Folders above it that are missing are made (0755, root). Raises InputError when something above it is no
         folder, when a folder that is not empty would give way to something else, or when there is no room for more.
         """
+        self._bytes += node.size
+        if self._bytes > MAX_BYTES:
+            raise InputError(f"files add up to more than {MAX_BYTES >> 40} TiB", hint=_TOO_MUCH)
+        self._insert(path, node)
+
+    def _insert(self, path: bytes, node: Node) -> None:
         self._make_parents(path)
         old = self._nodes.get(path)
         if old and old.kind is Kind.DIRECTORY and node.kind is not Kind.DIRECTORY:
@@ -279,7 +286,7 @@ class Tree:
             raise InputError(f"{shown(path)} is a hard link to {shown(target)}, which is not there")
         if node.kind is Kind.DIRECTORY:
             raise InputError(f"{shown(path)} is a hard link to the folder {shown(target)}")
-        self.add(path, node)
+        self._insert(path, node)
 
     def remove(self, path: bytes, *, itself: bool = True) -> None:
         """Take out what is at a path and all below it, or only what is below it. Nothing may be there."""

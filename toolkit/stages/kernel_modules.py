@@ -48,7 +48,6 @@ class KernelModulesStage(Stage):
         "modinfo.py",
         "module_tree.py",
         "rootfs/minimal.py",
-        "rootfs/tar_content.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",
