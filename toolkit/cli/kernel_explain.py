@@ -38,7 +38,8 @@ def explain(
 ) -> None:
     """Explain a kernel option: what it is, who asked for it and why, what became of it, and why.
 
-    Its values in the other profiles come last: the first time, the kernel's own conf runs once for each of them.
+    What would switch it on is tried with the kernel's own conf. Its values in the other profiles come last: the first
+    time, conf runs once for each of them.
     """
     from dataclasses import replace
 
@@ -52,10 +53,12 @@ def explain(
         resolved = session.resolve(chosen)
         name = _name(symbol, resolved)
         found = _explained(name, resolved, session)
+        if not json:
+            _print(found)
         if trial:
             found = _tried(found, resolved, session)
         if not json:
-            _print(found)
+            _print_way(found)
         if profiles:
             found = replace(found, profiles=_everywhere(name, session, chosen))
         if json:
@@ -170,12 +173,17 @@ def _print_reason(found: Explanation) -> None:
     for link in reason.chain:
         place = f"  ({link.place})" if link.place else ""
         typer.echo(f"  {link.symbol:<{widths[0]}}  {link.value:<{widths[1]}}  {link.because}{place}")
-    if reason.settings:
-        asked = ", ".join(f"{s}={v}" for s, v in reason.settings.items())
-        typer.echo(f"  to switch it on, ask for {asked} ({_TRIALS[reason.tried]})")
-        features = [asker.by for asker in found.asked if not asker.counts and asker.value in ("y", "m")]
-        for name in features[:_FEATURES]:
-            typer.echo(f"  the feature {name} asks for it: features: {{add: [{name}]}}")
+
+
+def _print_way(found: Explanation) -> None:
+    """What switches it on, for one that is off."""
+    if not found.reason.settings:
+        return
+    asked = ", ".join(f"{s}={v}" for s, v in found.reason.settings.items())
+    typer.echo(f"\nto switch it on\n  ask for {asked} ({_TRIALS[found.reason.tried]})")
+    features = [asker.by for asker in found.asked if not asker.counts and asker.value in ("y", "m")]
+    for name in features[:_FEATURES]:
+        typer.echo(f"  the feature {name} asks for it: features: {{add: [{name}]}}")
 
 
 def _profiles_line(found: Explanation) -> str:
