@@ -86,7 +86,7 @@ def _cyclonedx(holder: Mapping[str, Any]) -> Iterator[Listed]:
         hashes = {h["alg"]: h["content"] for h in component.get("hashes", ())}
         purl = component.get("purl", "")
         plain = FILE if component["type"] == "file" else "generic"
-        yield Listed(
+        yield _listed(
             kind_of(purl) or plain,
             properties.get(cyclonedx.ROLE, ""),
             component["name"],
@@ -96,6 +96,13 @@ def _cyclonedx(holder: Mapping[str, Any]) -> Iterator[Listed]:
             properties.get(cyclonedx.SOURCE, ""),
         )
         yield from _cyclonedx(component)
+
+
+def _listed(*texts: Any) -> Listed:
+    """Raises TypeError where something else stands for a text: a bill may come from anywhere."""
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name, a version or the like is not a text")
+    return Listed(*texts)
 
 
 def _licences(choices: Any) -> str:
@@ -117,7 +124,7 @@ def _spdx(document: Mapping[str, Any]) -> Iterator[Listed]:
         comment, source = package.get("comment", ""), package.get("sourceInfo", "")
         role = comment.removeprefix(spdx.ROLE).partition(";")[0] if comment.startswith(spdx.ROLE) else ""
         licence = package.get("licenseDeclared", "")
-        yield Listed(
+        yield _listed(
             (kind_of(purls[0]) if purls else "") or plain,
             role,
             package["name"],
@@ -127,7 +134,7 @@ def _spdx(document: Mapping[str, Any]) -> Iterator[Listed]:
             source.removeprefix(spdx.BUILT_FROM) if source.startswith(spdx.BUILT_FROM) else "",
         )
     for file in document.get("files", ()):
-        yield Listed(FILE, "", file["fileName"], "", "", _sha256(file))
+        yield _listed(FILE, "", file["fileName"], "", "", _sha256(file))
 
 
 def _sha256(element: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from .bill import SET, Bill, Link, Part, Role, SetFile, short_version, uuid_of
 from .document import EPOCH, SITE, text, written
 from .expression import is_expression, references
 from .purl import purl_of
+from .spdx_ids import LIST_VERSION
 
 NOASSERTION = "NOASSERTION"
 ROLE = "kata-toolkit:role="
@@ -20,7 +21,7 @@ BUILT_FROM = "built from source package: "
 
 _PURPOSES: dict[Role, str] = {
     "agent": "APPLICATION",
-    "kernel": "OPERATING-SYSTEM",
+    "kernel": "OPERATING_SYSTEM",
     "library": "LIBRARY",
     "package": "LIBRARY",
     "program": "APPLICATION",
@@ -45,7 +46,11 @@ def spdx_json(bill: Bill) -> bytes:
             "SPDXID": "SPDXRef-DOCUMENT",
             "name": name,
             "documentNamespace": f"{SITE}/spdx/{name}-{content}",
-            "creationInfo": {"created": EPOCH, "creators": [f"Tool: kata-toolkit-{bill.toolkit}"]},
+            "creationInfo": {
+                "created": EPOCH,
+                "creators": [f"Tool: kata-toolkit-{bill.toolkit}"],
+                "licenseListVersion": LIST_VERSION,
+            },
             "packages": packages,
             **({"hasExtractedLicensingInfos": licences} if licences else {}),
             "relationships": relationships,

@@ -1,6 +1,8 @@
-"""The identifiers of the SPDX licence list (https://spdx.org/licenses/), version 3.28.0."""
+"""The identifiers of the SPDX licence list (https://spdx.org/licenses/), by name."""
 
 from __future__ import annotations
+
+LIST_VERSION = "3.28"
 
 LICENCES = frozenset(
     """
