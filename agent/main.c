@@ -5,6 +5,7 @@
 #include "boot.h"
 #include "cmdline.h"
 #include "device.h"
+#include "extension.h"
 #include "files_limit.h"
 #include "listen.h"
 #include "log.h"
@@ -18,9 +19,10 @@ enum { CMDLINE_BYTES = 4096 };
 
 static struct settings settings;
 
+static char cmdline[CMDLINE_BYTES];
+
 static void read_settings(void)
 {
-    char cmdline[CMDLINE_BYTES] = "";
     if (read_file("/proc/cmdline", cmdline, sizeof cmdline) < 0)
         log_line(LOG_WARN, "/proc/cmdline: %m");
     const char *problem = settings_read(&settings, cmdline);
@@ -32,6 +34,19 @@ static void read_settings(void)
     log_set_level((enum log_level)settings.log_level);
     process_set_pipe_size(settings.pipe_size);
     device_set_timeout(settings.hotplug_timeout_s);
+}
+
+/* Before the host can ask for anything. As Kata's images do, the guest ends rather than run without one. */
+static void mount_extensions(void)
+{
+    if (!extensions_named(cmdline))
+        return;
+    boot_finish(); /* they lie below /run */
+    const char *problem = extensions_mount(cmdline, settings.hotplug_timeout_s);
+    if (problem) {
+        log_line(LOG_CRITICAL, "%s", problem);
+        _exit(1);
+    }
 }
 
 static void finish(void)
@@ -52,6 +67,7 @@ int main(void)
     boot_begin();
     read_settings();
     files_limit_raise();
+    mount_extensions();
     loop_init();
     signals_watch();
     listen_begin(&settings);

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kata_toolkit import resources
 from kata_toolkit.errors import InternalError
-from kata_toolkit.kata.config import Request, config_tree, config_values, file_name, guest_settings
+from kata_toolkit.kata.config import Built, Request, config_tree, config_values, file_name, guest_settings
 from kata_toolkit.kata.keys import DIALECTS, Dialect, tables
 from kata_toolkit.kata.render import compare, render, toml_value
 from kata_toolkit.spec.load import load_spec
@@ -37,7 +37,7 @@ def request(boot: str = "image", *, dax: bool = True, rootfs_type: str = "ext4",
 def files(wanted: Request) -> dict[Dialect, str]:
     """The text of each file, by dialect."""
     found = {}
-    for dialect, values in config_values(wanted, "6.12.48").items():
+    for dialect, values in config_values(wanted, Built("6.12.48")).items():
         tree = config_tree(dialect, "qemu", values)
         found[dialect] = render(dialect, "qemu", "4.1", "x86_64", tree, ["About."])
     return found
@@ -73,7 +73,7 @@ def test_quickstart(dialect: Dialect) -> None:
     """$KATA_TOOLKIT_UPDATE_SNAPSHOTS=1 writes the snapshots anew; look at the difference before you commit it."""
     [wanted] = RuntimeConfigStage.of(quickstart()).requests
     name = file_name(dialect, "qemu")
-    text = render(**RuntimeConfigStage((wanted,)).files("6.12.48")[name])
+    text = render(**RuntimeConfigStage((wanted,)).files(Built("6.12.48"))[name])
     snapshot = SNAPSHOTS / "quickstart" / name
     if os.environ.get("KATA_TOOLKIT_UPDATE_SNAPSHOTS"):
         snapshot.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def test_every_file_says_what_was_meant_in_keys_the_parser_knows(
     for dialect, text in texts.items():
         tree = tomllib.loads(text)
         assert unknown_keys(dialect, tree) == []
-        assert tree == config_tree(dialect, "qemu", config_values(wanted, "6.12.48")[dialect])
+        assert tree == config_tree(dialect, "qemu", config_values(wanted, Built("6.12.48"))[dialect])
         hypervisor = tree["hypervisor"]["qemu"]
         assert list(tree["hypervisor"]) == ["qemu"]  # with two tables the Go runtime picks one at random
         assert ("image" in hypervisor) != ("initrd" in hypervisor)
@@ -139,7 +139,7 @@ def test_an_initrd_has_no_image_keys() -> None:
 @pytest.mark.parametrize("prefix", ["/", "/usr", "/opt/guest/"])
 def test_paths_start_with_the_prefix(prefix: str) -> None:
     wanted = Request("guest", prefix, "x86_64", "4.1", Hypervisor("qemu"))
-    image = config_values(wanted, "6")["go"]["image"]
+    image = config_values(wanted, Built("6"))["go"]["image"]
     assert image == f"{prefix.rstrip('/')}/share/kata-containers/guest.img"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from kata_toolkit.errors import InputError, Where
-from kata_toolkit.kata.config import Request, check_settings, config_values
+from kata_toolkit.kata.config import Built, Request, check_settings, config_values
 from kata_toolkit.kata.keys import DIALECTS, make_tables, tables
 from kata_toolkit.kata.settings import choose
 from kata_toolkit.spec.model import Hypervisor
@@ -446,7 +446,7 @@ CARRIED: list[tuple[dict[str, Any], dict[str, dict[str, Any]]]] = [
 @pytest.mark.parametrize(("settings", "expected"), CARRIED, ids=[str(c[0]) for c in CARRIED])
 def test_one_vocabulary_for_both_dialects(settings: dict[str, Any], expected: dict[str, dict[str, Any]]) -> None:
     request = Request("guest", "/opt/guest", "x86_64", "4.1", Hypervisor("qemu", settings=settings))
-    values: dict[str, dict[str, Any]] = {**config_values(request, "6.12")}
+    values: dict[str, dict[str, Any]] = {**config_values(request, Built("6.12"))}
     for dialect, wanted in expected.items():
         assert {name: values[dialect].get(name) for name in wanted} == wanted
 
@@ -454,13 +454,13 @@ def test_one_vocabulary_for_both_dialects(settings: dict[str, Any], expected: di
 def test_only_the_dialects_asked_for_are_written() -> None:
     for dialects in (("go",), ("rs",), ("rs", "go")):
         request = Request("guest", "/opt/guest", "x86_64", "4.1", Hypervisor("qemu", dialects=dialects))
-        assert list(config_values(request, "6.12")) == [d for d in DIALECTS if d in dialects]
+        assert list(config_values(request, Built("6.12"))) == [d for d in DIALECTS if d in dialects]
 
 
 def test_values_of_a_wrong_spec_are_refused_with_every_mistake() -> None:
     request = Request("guest", "/opt/guest", "x86_64", "4.1", Hypervisor("qemu", settings={"a": 1, "b": 2}))
     with pytest.raises(InputError) as caught:
-        config_values(request, "6.12")
+        config_values(request, Built("6.12"))
     assert [p.message for p in caught.value.problems] == ["unknown setting a", "unknown setting b"]
 
 

@@ -147,12 +147,12 @@ def test_an_initrd_must_fit_into_memory(tmp_path: Path, size: int, fits: bool) -
 def test_bytes_do_not_depend_on_circumstances(tmp_path: Path) -> None:
     program = (
         "import hashlib, sys\n"
-        "from kata_toolkit.kata.config import Request\n"
+        "from kata_toolkit.kata.config import Built, Request\n"
         "from kata_toolkit.kata.render import render\n"
         "from kata_toolkit.spec.model import Hypervisor\n"
         "from kata_toolkit.stages.runtime_config import RuntimeConfigStage\n"
         "stage = RuntimeConfigStage((Request('guest', '/opt/guest', 'x86_64', '4.1', Hypervisor('qemu')),))\n"
-        "for name, file in sorted(stage.files('6.12.48').items()):\n"
+        "for name, file in sorted(stage.files(Built('6.12.48')).items()):\n"
         "    print(name, hashlib.sha256(render(**file).encode()).hexdigest())\n"
     )
     seen = set()

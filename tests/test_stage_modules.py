@@ -16,6 +16,7 @@ from kata_toolkit.stages import (
     agent,
     busybox,
     debian,
+    extension,
     image,
     initrd,
     kernel,
@@ -66,6 +67,7 @@ BY_TOOLS = (
 )
 BY_US = (
     busybox.BusyboxStage,
+    extension.ExtensionStage,
     image.ImageStage,
     initrd.InitrdStage,
     kernel_config.KernelConfigStage,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .arch import arch_of
 from .image.layout import default_align_mib
 from .kata.config import plugs_dimms
+from .pipeline.layout import extension_stage
 from .pipeline.stage import Stage
 from .spec.model import (
     Artifact,
@@ -37,7 +38,9 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
     fetched_agent = _fetched_agent(spec)
     fetched_root = spec.rootfs.archive if isinstance(spec.rootfs, TarballRootfs) and spec.rootfs.archive.url else None
     fetched_image = spec.rootfs if isinstance(spec.rootfs, OciRootfs) and spec.rootfs.reference else None
-    sources = SourcesStage(spec.kernel.source, fetched_agent, fetched_root, fetched_image, spec.arch)
+    sources = SourcesStage(
+        spec.kernel.source, fetched_agent, fetched_root, fetched_image, spec.arch, _fetched_extensions(spec)
+    )
     return (
         *([sources] if sources.needed else []),
         *_kernel(spec),
@@ -53,6 +56,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         ),
         ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
         *_initrd(spec),
+        *_extensions(spec),
         RuntimeConfigStage.of(spec),
         WrapperStage(
             spec.wrapper,
@@ -71,7 +75,8 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
 def outputs_of(spec: Spec) -> tuple[str, ...]:
     """The stages whose files a whole set consists of; what they need is built on the way."""
     config = ["kernel_config"] if _is_compared(spec.kernel.source) else []
-    return ("kernel", *config, *_roots(spec), "runtime_config", "wrapper", "licences")
+    extensions = [extension_stage(extension.name) for extension in spec.extensions]
+    return ("kernel", *config, *_roots(spec), *extensions, "runtime_config", "wrapper", "licences")
 
 
 def _fetched_agent(spec: Spec) -> Artifact | None:
@@ -91,6 +96,20 @@ def _roots(spec: Spec) -> list[str]:
     """What the guest can boot from: an image unless every hypervisor takes the initrd."""
     image = ["image"] if any(h.boot == "image" for h in spec.hypervisors) else []
     return [*image, *(["initrd"] if spec.initrd.enabled else [])]
+
+
+def _extensions(spec: Spec) -> tuple[Stage, ...]:
+    if not spec.extensions:
+        return ()
+    from .stages.extension import ExtensionStage
+
+    return tuple(ExtensionStage(extension, spec.arch) for extension in spec.extensions)
+
+
+def _fetched_extensions(spec: Spec) -> tuple[tuple[str, Artifact], ...]:
+    """The files of extension images that are given by url."""
+    sources = [(extension_stage(extension.name), extension.source) for extension in spec.extensions]
+    return tuple((n, s.archive) for n, s in sources if isinstance(s, TarballRootfs) and s.archive.url)
 
 
 def _initrd(spec: Spec) -> tuple[Stage, ...]:

@@ -38,6 +38,16 @@ def root_hash(name: str) -> str:
     return f"{SHARE}/root_hash_{name}.txt"
 
 
+def extension(name: str, extension_name: str) -> str:
+    """An extension image of the set ``name``, called as Kata calls its own."""
+    return f"{SHARE}/{name}-{extension_name}-extension.img"
+
+
+def extension_root_hash(name: str, extension_name: str) -> str:
+    """What dm-verity must know of it."""
+    return f"{SHARE}/root_hash_{name}-{extension_name}-extension.txt"
+
+
 def initrd(name: str) -> str:
     """The initrd of the set ``name``."""
     return f"{SHARE}/{name}.initrd"

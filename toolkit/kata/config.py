@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import set_paths
@@ -33,6 +33,7 @@ class Request:
     dax: bool = True
     kernel_params: tuple[str, ...] = ()
     verity: bool = False
+    extensions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, spec: Spec, hypervisor: Hypervisor) -> Request:
@@ -47,6 +48,7 @@ class Request:
             dax=spec.image.dax,
             verity=spec.image.verity,
             kernel_params=spec.kernel.cmdline,
+            extensions=tuple(extension.name for extension in spec.extensions),
         )
 
     def installed(self, path: str) -> str:
@@ -84,22 +86,38 @@ class GuestSettings:
 def check_settings(hypervisor: Hypervisor, kata: str, *, arch: str = "x86_64", dax: bool = True) -> list[Problem]:
     """Every mistake in a hypervisor's settings, in the order of the spec; then those that lie between settings."""
     request = Request("check", "/opt/check", arch, kata, hypervisor, dax=dax)
-    return _values(request, "0")[1]
+    return _values(request, NOTHING_BUILT)[1]
 
 
-def config_values(request: Request, release: str, verity: str = "") -> dict[Dialect, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the configuration says of what was built.
+
+    ``release`` is the kernel's (``uname -r``), ``verity`` the image's ``kernel_verity_params``, ``extensions`` name →
+    the same of an extension image.
+    """
+
+    release: str = "0"
+    verity: str = ""
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING_BUILT = Built()
+
+
+def config_values(request: Request, built: Built = NOTHING_BUILT) -> dict[Dialect, dict[str, Any]]:
     """The values of each dialect asked for, by setting name, in the order of the file.
 
     ``release`` is the kernel's (``uname -r``), ``verity`` the image's ``kernel_verity_params``. Raises InputError with
     every mistake of the settings.
     """
-    values, problems = _values(request, release, verity)
+    values, problems = _values(request, built)
     if problems:
         raise InputError.many(problems)
     return values
 
 
-def _values(request: Request, release: str, verity: str = "") -> tuple[dict[Dialect, dict[str, Any]], list[Problem]]:
+def _values(request: Request, built: Built) -> tuple[dict[Dialect, dict[str, Any]], list[Problem]]:
     hypervisor = request.hypervisor
     flavours = tables().hypervisors
     if hypervisor.name not in flavours:
@@ -112,16 +130,14 @@ def _values(request: Request, release: str, verity: str = "") -> tuple[dict[Dial
         if dialect not in hypervisor.dialects:
             continue
         given = {c.setting.name: c.values[dialect] for c in chosen if dialect in c.values}
-        result[dialect] = _for_dialect(dialect, request, (release, verity), given)
+        result[dialect] = _for_dialect(dialect, request, built, given)
     if not problems:
         found = [p for d, values in result.items() for p in _between(d, request, values, chosen)]
         problems = list(dict.fromkeys(found))  # a rule that both dialects break is told once
     return result, problems
 
 
-def _for_dialect(
-    dialect: Dialect, request: Request, built: tuple[str, str], given: Mapping[str, Any]
-) -> dict[str, Any]:
+def _for_dialect(dialect: Dialect, request: Request, built: Built, given: Mapping[str, Any]) -> dict[str, Any]:
     known = tables()
     entries = [
         entry
@@ -144,7 +160,7 @@ def _for_dialect(
             values.pop(name, None)
         elif "of" in entry and entry["of"] in values:
             values[name] = [values[entry["of"]]]
-    values.update(_decided(request, *built))
+    values.update(_decided(request, built))
     return {setting.name: values[setting.name] for setting in known.settings if setting.name in values}
 
 
@@ -157,16 +173,25 @@ def _written(name: str, dialect: Dialect, value: Any) -> Any:
     return carried(value, setting.carry, side) if dialect == "rs" else value
 
 
-def _decided(request: Request, release: str, verity: str) -> dict[str, Any]:
+def _decided(request: Request, built: Built) -> dict[str, Any]:
     """What follows from the rest of the spec and from what was built."""
-    decided = {
-        "kernel": request.installed(set_paths.kernel(release)),
+    decided: dict[str, Any] = {
+        "kernel": request.installed(set_paths.kernel(built.release)),
         "kernel_params": " ".join(_kernel_params(request)),
     }
+    if request.extensions:
+        decided["guest_extension_images"] = [
+            {
+                "name": name,
+                "path": request.installed(set_paths.extension(request.name, name)),
+                "verity_params": built.extensions.get(name, ""),
+            }
+            for name in request.extensions
+        ]
     if request.hypervisor.boot == "initrd":
         return {**decided, "initrd": request.installed(set_paths.initrd(request.name))}
     decided |= {"image": request.installed(set_paths.image(request.name)), "rootfs_type": request.rootfs_type}
-    return {**decided, "kernel_verity_params": verity} if request.verity else decided
+    return {**decided, "kernel_verity_params": built.verity} if request.verity else decided
 
 
 def _kernel_params(request: Request) -> tuple[str, ...]:
@@ -221,7 +246,7 @@ def guest_settings(spec: Spec, hypervisor: str | None = None, dialect: Dialect |
     """
     chosen = next(h for h in spec.hypervisors if hypervisor in (None, h.name))
     request = Request.of(spec, chosen)
-    values = config_values(request, "0")
+    values = config_values(request)
     which = dialect if dialect is not None else next(iter(values))
     return _guest(request, which, values[which])
 
@@ -233,7 +258,7 @@ def plugs_dimms(spec: Spec) -> bool:
     """
     for hypervisor in spec.hypervisors:
         request = Request.of(spec, hypervisor)
-        for dialect, values in config_values(request, "0").items():
+        for dialect, values in config_values(request).items():
             facts = Values(dialect, hypervisor.name, request.arch, hypervisor.boot, values)
             if _driver(request, values) != "nvdimm":
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,15 @@ from .settings import shown
 
 _WIDTH = 105
 _SECTIONS = {
-    "go": ("hypervisor", "factory", "agent", "runtime"),
-    "rs": ("hypervisor", "hypervisor.factory", "agent", "agent.mem_agent", "runtime"),
+    "go": ("hypervisor", "hypervisor.guest_extension_images", "factory", "agent", "runtime"),
+    "rs": (
+        "hypervisor",
+        "hypervisor.guest_extension_images",
+        "hypervisor.factory",
+        "agent",
+        "agent.mem_agent",
+        "runtime",
+    ),
 }
 _EMPTY = {"boolean": False, "integer": 0, "float": 0, "string": "", "strings": [], "integers": []}
 _HOST = {"cpus": "the host's CPUs", "ram": "the host's memory"}
@@ -46,10 +53,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of the file."""
+    """A table of the file; ``listed``: one of several of that name."""
 
     header: str
     groups: tuple[Group, ...]
+    listed: bool = False
 
 
 def toml_value(value: Any) -> str:
@@ -78,7 +86,9 @@ def render(
     """
     import jinja2
 
-    sections = [_section(table, dialect, hypervisor, kata, arch, tree) for table in _SECTIONS[dialect]]
+    sections = [
+        section for table in _SECTIONS[dialect] for section in _sections(table, dialect, hypervisor, kata, arch, tree)
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.resource("templates")),
         undefined=jinja2.StrictUndefined,
@@ -89,7 +99,7 @@ def render(
     )
     file = {"title": f"Kata Containers {kata}: {tables().title(dialect)}, {hypervisor}", "about": list(about)}
     try:
-        text = environment.get_template(TEMPLATE).render(file=file, sections=[s for s in sections if s])
+        text = environment.get_template(TEMPLATE).render(file=file, sections=sections)
     except jinja2.TemplateError as error:
         raise InternalError(f"the template {TEMPLATE} is wrong: {error}") from error
     compare(text, tree)
@@ -119,15 +129,23 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> set[tuple[str, str]]:
     return leaves
 
 
-def _section(
+def _sections(
     table: str, dialect: Dialect, hypervisor: str, kata: str, arch: str, tree: Mapping[str, Any]
-) -> Section | None:
+) -> Iterator[Section]:
+    """The table, if it is written, or each of its entries, if it is a list of tables."""
     path = tables().table_path(table, dialect, hypervisor)
-    written: Mapping[str, Any] = tree
+    written: Any = tree
     for part in path:
         written = written.get(part, {})
-    if not written:
-        return None
+    listed = isinstance(written, list)
+    for entries in written if listed else [written]:
+        if entries:
+            yield Section(".".join(path), _groups(table, dialect, hypervisor, kata, arch, entries), listed)
+
+
+def _groups(
+    table: str, dialect: Dialect, hypervisor: str, kata: str, arch: str, written: Mapping[str, Any]
+) -> tuple[Group, ...]:
     groups: dict[str, list[Entry]] = {}
     shown_keys: set[str] = set()
     for setting in tables().settings:
@@ -146,10 +164,7 @@ def _section(
             continue
         groups.setdefault(setting.group, []).append(entry)
     titled = len(groups) > 1
-    return Section(
-        ".".join(path),
-        tuple(Group(tables().group_title(g) if titled else None, tuple(e)) for g, e in groups.items()),
-    )
+    return tuple(Group(tables().group_title(g) if titled else None, tuple(e)) for g, e in groups.items())
 
 
 def _offered(side: Side, hypervisor: str, kata: str) -> bool:

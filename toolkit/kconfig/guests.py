@@ -23,6 +23,7 @@ def guests_of(spec: Spec) -> tuple[Guest, ...]:
             conditions = initrd_conditions(spec)
         else:
             conditions = image_conditions(spec) | {guest_settings(spec, hypervisor.name).rootfs_driver}
+        conditions |= extension_conditions(spec)
         found.append(Guest(hypervisor.name, hypervisor.boot, frozenset(conditions), hypervisor.boot_where))
     return tuple(found)
 
@@ -30,6 +31,12 @@ def guests_of(spec: Spec) -> tuple[Guest, ...]:
 def initrd_conditions(spec: Spec) -> set[str]:
     """Words of kernel-configs/prebuilt.yaml's ``when`` for a guest that boots the initrd."""
     return {"initrd", f"initrd-{spec.initrd.compression}"}
+
+
+def extension_conditions(spec: Spec) -> set[str]:
+    """The same for what extension images ask for, however the guest boots."""
+    compressed = any(extension.compression != "none" for extension in spec.extensions)
+    return {*(["extension"] if spec.extensions else []), *(["extension-compressed"] if compressed else [])}
 
 
 def image_conditions(spec: Spec) -> set[str]:
@@ -60,7 +67,7 @@ def lacking(spec: Spec) -> Iterator[Lacking]:
     features do not fit together.
     """
     boots = {hypervisor.boot for hypervisor in spec.hypervisors}
-    conditions = set()
+    conditions = extension_conditions(spec)
     conditions |= image_conditions(spec) if "image" in boots else set()
     conditions |= initrd_conditions(spec) if "initrd" in boots else set()
     kernel = spec.kernel

@@ -53,6 +53,7 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
         Artifact(set_paths.image(spec.name), "image", "image", "image"),
         Artifact(set_paths.root_hash(spec.name), "image", "root_hash.txt", "root_hash"),
         Artifact(set_paths.initrd(spec.name), "initrd", "initrd", "initrd"),
+        *(artifact for extension in spec.extensions for artifact in _extension(spec, extension.name)),
         Artifact(set_paths.wrapper(spec.wrapper), "wrapper", "wrapper", "wrapper"),
         Artifact(set_paths.shim(spec.wrapper), "wrapper", "wrapper", "shim"),
     ]
@@ -64,6 +65,17 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
     for name in sorted(configs.files) if configs else ():
         yield Artifact(set_paths.runtime_config(name), "runtime_config", name, "runtime_config")
     yield from _licences(spec, entries)
+
+
+def _extension(spec: Spec, name: str) -> Iterator[Artifact]:
+    stage = extension_stage(name)
+    yield Artifact(set_paths.extension(spec.name, name), stage, "image", "extension")
+    yield Artifact(set_paths.extension_root_hash(spec.name, name), stage, "root_hash.txt", "extension_root_hash")
+
+
+def extension_stage(name: str) -> str:
+    """The name of the stage that makes an extension image."""
+    return f"extension-{name}"
 
 
 def _licences(spec: Spec, entries: Mapping[str, Entry]) -> Iterator[Artifact]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .. import __version__
+from .. import __version__, set_paths
 from ..arch import arch_of
 from ..kata.config import guest_settings
 from ..spec.model import BuiltinAgent, Spec
-from .layout import Artifact, Generated
+from .layout import Artifact, Generated, extension_stage
 from .store import Entry, Store
 
 
@@ -46,12 +46,25 @@ def manifest(
         "guests": [
             {"hypervisor": h.name, "boot": h.boot, **asdict(guest_settings(spec, h.name))} for h in spec.hypervisors
         ],
+        **_extensions(spec, entries),
         "sources": _sources(store, entries),
         **_kernel_package(entries),
         "budgets": {name: limit for name, limit in asdict(spec.budgets).items() if limit is not None},
         "stages": {name: {"id": e.id, "tools": _tools(store, e)} for name, e in sorted(entries.items())},
     }
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _extensions(spec: Spec, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """The extension images that are at hand, in the order in which they are attached."""
+    found = []
+    for extension in spec.extensions:
+        entry = entries.get(extension_stage(extension.name))
+        if entry:
+            path = set_paths.extension(spec.name, extension.name)
+            verity = entry.path("root_hash.txt").read_text().strip()
+            found.append({"name": extension.name, "path": path, "verity": verity})
+    return {"extensions": found} if found else {}
 
 
 def _sources(store: Store, entries: Mapping[str, Entry]) -> dict[str, Any]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from ..errors import InputError
 
 if TYPE_CHECKING:
     from .tree import Tree
@@ -19,27 +16,6 @@ class AgentFile:
 
     path: bytes
     sha256: str
-
-
-def require_loader(tree: Tree, agent: Path) -> None:
-    """An agent that is not static finds its dynamic linker in the root file system. Raises InputError.
-
-    What is no program at all was refused before, and is not looked at here.
-    """
-    from ..elf import read_program
-
-    try:
-        interpreter = read_program(agent).interpreter
-    except InputError:
-        return
-    if interpreter is None:
-        return
-    path = tree.resolved(interpreter.lstrip("/").encode())
-    if tree.get(path) is None:
-        raise InputError(
-            f"the agent needs {interpreter} and its libraries, which the root file system does not have",
-            hint="take a static build, such as the musl one of Kata's releases, or a root file system with them",
-        )
 
 
 def agent_problem(tree: Tree, agent: AgentFile) -> str | None:

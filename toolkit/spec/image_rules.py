@@ -18,6 +18,8 @@ _ASKED_AT = {
     "image-compressed": ("image", "compression"),
     "image-zstd": ("image", "compression"),
     "initrd": ("initrd", "enabled"),
+    "extension": ("extensions",),
+    "extension-compressed": ("extensions",),
 }
 _READ_ONLY = {
     "erofs": "an EROFS cannot be written to, so free space in it is of no use",

@@ -304,6 +304,16 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Extension:
+    """A further read-only file system, as an EROFS image with dm-verity. ``where``: its place in the spec."""
+
+    name: str
+    source: TarballRootfs | FolderRootfs | OciRootfs
+    compression: str = "none"  # none | lz4 | lz4hc | zstd
+    where: Where | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Initrd:
     """The root file system as a newc cpio."""
 
@@ -356,6 +366,7 @@ class Spec:
     wrapper: str
     prefix: str
     budgets: Budgets
+    extensions: tuple[Extension, ...] = ()
 
     @property
     def key(self) -> str:

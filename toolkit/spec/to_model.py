@@ -15,6 +15,7 @@ from .model import (
     CargoAgent,
     DebianKernel,
     DebianRootfs,
+    Extension,
     FeatureChanges,
     FolderRootfs,
     GitKernel,
@@ -67,6 +68,7 @@ def to_model(document: Document, tree: Tree) -> Spec:
         wrapper=document["wrapper"].get("name", f"kata-{name}"),
         prefix=_prefix(document["install"].get("prefix", f"/opt/{name}")),
         budgets=Budgets(**document["budgets"]),
+        extensions=tuple(_extension(value, base, tree, index) for index, value in enumerate(document["extensions"])),
     )
 
 
@@ -140,6 +142,18 @@ def _rootfs(value: Document, base: Path, tree: Tree) -> Rootfs:
     if value["kind"] == "debian":
         return _debian(value, base, tree, overlay)
     return MinimalRootfs(value["busybox"], overlay)
+
+
+def _extension(value: Document, base: Path, tree: Tree, index: int) -> Extension:
+    source: TarballRootfs | FolderRootfs | OciRootfs
+    if value["kind"] == "tarball":
+        source = TarballRootfs(_artifact(value, base))
+    elif value["kind"] == "oci":
+        source = OciRootfs(base / value["path"], value.get("tag"), value.get("sha256"))
+    else:
+        source = FolderRootfs(base / value["path"])
+    where = tree.value_where(("extensions", index))
+    return Extension(value["name"], source, value.get("compression", "none"), where)
 
 
 def _debian(value: Document, base: Path, tree: Tree, overlay: tuple[OverlayEntry, ...]) -> DebianRootfs:

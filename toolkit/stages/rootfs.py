@@ -46,6 +46,7 @@ class RootfsStage(Stage):
         "components.py",
         "elf.py",
         "rootfs/agent_file.py",
+        "rootfs/agent_loader.py",
         "rootfs/folder.py",
         "rootfs/minimal.py",
         "rootfs/modular.py",
@@ -53,6 +54,7 @@ class RootfsStage(Stage):
         "rootfs/sources/source.py",
         "rootfs/systemd.py",
         "rootfs/tar.py",
+        "rootfs/tar_content.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",
@@ -86,7 +88,7 @@ class RootfsStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        from ..rootfs.agent_file import require_loader
+        from ..rootfs.agent_loader import require_loader
         from ..rootfs.minimal import MOVED_AGENT, POLICY, furnish, place_agent
         from ..rootfs.modular import add_modules
         from ..rootfs.overlay import apply

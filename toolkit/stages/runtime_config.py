@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from .. import resources
 from ..errors import InputError
-from ..kata.config import TEMPLATE, Request, config_tree, config_values, file_name
+from ..kata.config import TEMPLATE, Built, Request, config_tree, config_values, file_name
+from ..pipeline.layout import extension_stage
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Spec
 from .image import VERITY
@@ -54,7 +55,8 @@ class RuntimeConfigStage(Stage):
         for request in self.requests:
             _check_initrd(request, inputs)
         verity = self._verity(inputs)
-        written = self.files(release, verity)
+        extensions = self._extensions(inputs)
+        written = self.files(Built(release, verity, extensions))
         return Recipe(
             options={
                 "headings": {name: [f["kata"], f["arch"], *f["about"]] for name, f in written.items()},
@@ -64,6 +66,7 @@ class RuntimeConfigStage(Stage):
             inputs={
                 "kernel/release": inputs.digest("kernel", "release"),
                 **({f"image/{VERITY}": inputs.digest("image", VERITY)} if verity else {}),
+                **{f"{stage}/{VERITY}": inputs.digest(stage, VERITY) for stage in map(extension_stage, extensions)},
             },
             modules=self.module_digests(),
         )
@@ -72,7 +75,7 @@ class RuntimeConfigStage(Stage):
         from ..kata.render import render
 
         release = work.inputs.path("kernel", "release").read_text().strip()
-        files = self.files(release, self._verity(work.inputs))
+        files = self.files(Built(release, self._verity(work.inputs), self._extensions(work.inputs)))
         for done, (name, file) in enumerate(sorted(files.items()), 1):
             path = work.out / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,12 +89,17 @@ class RuntimeConfigStage(Stage):
             return ""
         return inputs.path("image", VERITY).read_text().strip()
 
-    def files(self, release: str, verity: str = "") -> dict[str, dict[str, Any]]:
+    def _extensions(self, inputs: Inputs) -> dict[str, str]:
+        """The ``verity_params`` of each extension image."""
+        names = dict.fromkeys(name for request in self.requests for name in request.extensions)
+        return {name: inputs.path(extension_stage(name), VERITY).read_text().strip() for name in names}
+
+    def files(self, built: Built) -> dict[str, dict[str, Any]]:
         """For each file what `render` wants: its tree of tables, and what the comments speak of."""
         files = {}
         for request in self.requests:
             hypervisor = request.hypervisor.name
-            for dialect, values in config_values(request, release, verity).items():
+            for dialect, values in config_values(request, built).items():
                 files[file_name(dialect, hypervisor)] = {
                     "dialect": dialect,
                     "hypervisor": hypervisor,
@@ -121,7 +129,7 @@ def _check_initrd(request: Request, inputs: Inputs) -> None:
     if request.hypervisor.boot != "initrd":
         return
     size = inputs.path("initrd", "initrd").stat().st_size
-    for values in config_values(request, "0").values():
+    for values in config_values(request).values():
         memory = values["default_memory"]
         if memory and size >= memory * _MIB:
             raise InputError(

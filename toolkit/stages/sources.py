@@ -32,7 +32,8 @@ _PREBUILT = ("vmlinux", "config", "bzimage")
 @dataclass(frozen=True)
 class SourcesStage(Stage):
     """``kernel`` None: no kernel is wanted. ``agent``, ``rootfs``: those that are given by url, or None. ``image``: a
-    container image in a registry, or None, and for which ``arch``.
+    container image in a registry, or None, and for which ``arch``. ``extensions``: those by url, by the names of their
+    stages.
 
     Output: ``kernel`` (a .deb or a tarball; for a prebuilt kernel ``kernel-vmlinux`` and so on), ``agent``, ``rootfs``,
     ``image/`` (an OCI image layout).
@@ -48,6 +49,7 @@ class SourcesStage(Stage):
     rootfs: Artifact | None = None
     image: OciRootfs | None = None
     arch: str = "x86_64"
+    extensions: tuple[tuple[str, Artifact], ...] = ()
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises InputError when the package or its pinned version or digest is unknown, ToolError without apt."""
@@ -118,7 +120,7 @@ class SourcesStage(Stage):
 
     def _artifacts(self) -> dict[str, Artifact]:
         """What is to be fetched by url, by its name in the output."""
-        named: dict[str, Artifact | None] = {"agent": self.agent, "rootfs": self.rootfs}
+        named: dict[str, Artifact | None] = {"agent": self.agent, "rootfs": self.rootfs, **dict(self.extensions)}
         if isinstance(self.kernel, TarballKernel):
             named["kernel"] = self.kernel.archive
         elif isinstance(self.kernel, PackagedKernel):
@@ -205,7 +207,7 @@ class SourcesStage(Stage):
         """Bring the package in exactly that version."""
         what = f"{item['package']} {item['version']}"
         tool = apt.Apt(work.inputs.cache, offline=work.inputs.offline)
-        package = tool.resolve(item["package"], item["version"])
+        package = apt.found_again(what, lambda: tool.resolve(item["package"], item["version"]))
         if package.private:
             work.note("this machine has no apt package lists: fetched lists of our own into the cache")
         tool.download(package, target, work.log, lambda done, total: work.progress(done, total, "bytes", what))

@@ -6,6 +6,7 @@ Everything in the manifest is checked before it is used: a set may come from ano
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -50,6 +51,15 @@ class RootImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtensionImage:
+    """An extension image; ``verity``: its ``verity_params``."""
+
+    name: str
+    path: Path
+    verity: str
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """What boots: absolute paths on this host, and the sizes the runtime configuration asks for."""
 
@@ -77,11 +87,13 @@ class Guest:
     kernel_params: tuple[str, ...] = ()
     agent_params: tuple[str, ...] = ()
     agent: GuestAgent | None = None
+    extensions: tuple[ExtensionImage, ...] = ()
 
     def require(self) -> Guest:
         """Itself, when the files it boots from are there. Raises InputError naming the one that is not."""
         root = self.image if self.boot == "image" else self.initrd
-        for what, path in (("kernel", self.kernel), (self.boot, root)):
+        extensions = [(f"extension image {extension.name}", extension.path) for extension in self.extensions]
+        for what, path in (("kernel", self.kernel), (self.boot, root), *extensions):
             if path is None:
                 raise InputError(f"the set has no {what} to boot from", hint="build it whole, without --only")
             if not path.is_file():
@@ -279,6 +291,7 @@ def _guest(reader: _Reader, folder: Path) -> Guest | None:
         kernel_params=_words(reader, table, "kernel_params"),
         agent_params=_words(reader, table, "agent_params"),
         agent=_agent(reader, root),
+        extensions=_extensions(reader, folder),
         arch=reader.get(reader.data, "arch", str),
         # Sets of an earlier version do not record these.
         **{key: reader.get(table, key, str, default="") for key in _VMM},
@@ -286,6 +299,20 @@ def _guest(reader: _Reader, folder: Path) -> Guest | None:
     )
 
 
+def _extensions(reader: _Reader, folder: Path) -> tuple[ExtensionImage, ...]:
+    found = []
+    for entry in reader.get(reader.data, "extensions", list, default=[]):
+        if not isinstance(entry, dict):
+            raise reader.wrong("extensions: an entry is not an object")
+        name = reader.get(entry, "name", str)
+        if not _EXTENSION_NAME.fullmatch(name):
+            raise reader.wrong(f"extensions.name: {name[:40]!r} is no name of an extension")
+        path = reader.inside(folder, reader.get(entry, "path", str))
+        found.append(ExtensionImage(name, path, reader.get(entry, "verity", str)))
+    return tuple(found)
+
+
+_EXTENSION_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}")
 _VMM = ("machine_type", "machine_accelerators", "firmware")
 _SIZES = ("vcpus", "maxvcpus", "memory_mib", "memory_slots", "maxmemory_mib")
 

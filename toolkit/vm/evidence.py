@@ -6,7 +6,7 @@ A guest without shell tools is booted again with a root for containers that the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -124,19 +124,30 @@ class Evidence:
             raise CheckError(f"the guest has {text(shell.stdout)}, but shell tools cannot be started in a container")
         return host_root.GUEST
 
-    def run(self, *command: str, stdin: bytes = b"", started: Callable[[Running], None] | None = None) -> Finished:
+    def run(
+        self,
+        *command: str,
+        stdin: bytes = b"",
+        started: Callable[[Running], None] | None = None,
+        mounts: Sequence[Mount] = (),
+    ) -> Finished:
         """Run a shell tool in a container, which sees the guest's root at ``guest_root``. Raises as that does."""
-        return self._container(self.guest_root(), *command, stdin=stdin, started=started)
+        return self._container(self.guest_root(), *command, stdin=stdin, started=started, mounts=mounts)
 
     def _container(
-        self, root: str, *command: str, stdin: bytes = b"", started: Callable[[Running], None] | None = None
+        self,
+        root: str,
+        *command: str,
+        stdin: bytes = b"",
+        started: Callable[[Running], None] | None = None,
+        mounts: Sequence[Mount] = (),
     ) -> Finished:
         return self.guest().container(
             Process(command),
             stdin=stdin,
             started=started,
             timeout_seconds=_RUN_SECONDS,
-            mounts=() if root == "/" else (_BIND,),
+            mounts=(*(() if root == "/" else (_BIND,)), *mounts),
         )
 
     def read(self, path: str) -> bytes:

@@ -81,6 +81,7 @@ def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = No
         block_device_driver=guest.block_device_driver,
         agent_params=agent_params,
         kernel_params=(*guest.kernel_params, *options.kernel_params),
+        extensions=[(extension.name, extension.verity) for extension in guest.extensions],
     )
     words = kernel_cmdline(boot).split(" ")
     return replace(machine, cmdline=" ".join(word for word in words if word not in options.without_params))

@@ -20,6 +20,7 @@ from ..rootfs.agent_file import AgentFile
 from . import budgets
 from .built_set import MANIFEST
 from .evidence import Evidence, text
+from .extensions import extension_images
 
 ESSENTIAL = ("boots", "container-output")
 """What a proof cannot do without: a set of which these were not checked is not proved."""
@@ -104,15 +105,10 @@ def root_verity(evidence: Evidence) -> Verdict:
         with image.path.open("rb") as stream:
             fd = stream.fileno()
             frame = layout_of(os.fstat(fd).st_size, image.dax, os.pread(fd, mbr.SIZE, 0), described.data_blocks)
-            found, tree = verity.hash_tree(
-                lambda at, length: os.pread(fd, length, frame.start + at),
-                described.data_blocks,
-                bytes.fromhex(described.salt),
-            )
-            on_disk = os.pread(fd, len(tree), frame.hash_start)
+            right = verity.holds(fd, frame.start, frame.hash_start, described)
     except (OSError, ValueError) as error:
         return Verdict(FAIL, f"{image.path.name}: {error}", _REBUILD)
-    if found != described or tree != on_disk:
+    if not right:
         return Verdict(FAIL, f"the digests in {image.path.name} are not those of its file system", _REBUILD)
     at = evidence.guest_root()
     mounts = [line.split() for line in evidence.read("/proc/self/mountinfo").decode(errors="replace").splitlines()]
@@ -238,6 +234,7 @@ CHECKS: tuple[Check[Evidence], ...] = (
     Check("boots", "the guest boots and its agent answers", boots),
     Check("root-dax", "the root file system is mapped with DAX", root_dax),
     Check("root-verity", "every block of the root is checked by dm-verity", root_verity),
+    Check("extensions", "every extension image is mounted, and checked by dm-verity", extension_images),
     Check("kernel-config", "the kernel inside has the recorded configuration", kernel_config),
     Check("agent-digest", "the agent inside is the recorded one", agent_digest),
     Check("container-output", "a container's output comes back", container_output),

@@ -106,6 +106,7 @@ def argv(machine: Machine, sockets: Sockets) -> list[str]:
         *([] if machine.icount or not machine.kind.plugs else ["-device", _BRIDGE]),
         *_console(machine, sockets),
         *_root(machine),
+        *_extensions(machine),
         *_agent(machine, sockets),
         *([] if machine.icount else _random(machine)),
         *_share(machine),
@@ -202,6 +203,18 @@ def _root(machine: Machine) -> list[str]:
         "-device", f"{_virtio(machine, 'blk')},drive={name},config-wce=off,share-rw=on,serial={name}",
         "-drive", f"id={name},file={path},aio=threads,format=raw,if=none,readonly=on",
     ]  # fmt: skip
+
+
+def _extensions(machine: Machine) -> list[str]:
+    """Always virtio-blk, whatever the root is: only such a disk has the serial number that the guest looks for."""
+    words = []
+    for extension in machine.guest.extensions:
+        name = f"extension-{extension.name}"
+        words += [
+            "-device", f"{_virtio(machine, 'blk')},drive={name},config-wce=off,share-rw=on,serial={name}",
+            "-drive", f"id={name},file={_quoted(extension.path)},aio=threads,format=raw,if=none,readonly=on",
+        ]  # fmt: skip
+    return words
 
 
 def _agent(machine: Machine, sockets: Sockets) -> list[str]:

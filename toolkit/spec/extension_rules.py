@@ -1,0 +1,55 @@
+"""What a schema cannot say of a spec's ``extensions``: rules of `crosscheck`, with place and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import Problem
+from .model import FolderRootfs, TarballRootfs
+from .paths import check_file, check_folder
+
+if TYPE_CHECKING:
+    from .crosscheck import Read
+
+EXTENSIONS = ("extensions",)
+
+
+def extension_names(read: Read) -> Iterator[Problem]:
+    """Each name once: it is a disk's serial number and a mount point."""
+    seen: dict[str, int] = {}
+    for extension, step in zip(read.spec.extensions, read.steps(EXTENSIONS), strict=True):
+        if extension.name in seen:
+            where = read.tree.value_where((*step, "name"))
+            yield Problem(f"two extensions are called {extension.name}", where, "give one of them another name")
+        seen[extension.name] = 1
+
+
+def extension_files(read: Read) -> Iterator[Problem]:
+    """What an extension is made from is there."""
+    for extension, step in zip(read.spec.extensions, read.steps(EXTENSIONS), strict=True):
+        source = extension.source
+        path = source.archive.path if isinstance(source, TarballRootfs) else source.path
+        if path is None:
+            continue
+        folder = isinstance(source, FolderRootfs) or (not isinstance(source, TarballRootfs) and path.is_dir())
+        check = check_folder if folder else check_file
+        yield from check(path, read.tree.value_where((*step, "path")))
+
+
+def extensions_are_attached(read: Read) -> Iterator[Problem]:
+    """Every hypervisor of the set attaches them: a guest without one that the spec asks for is not built silently."""
+    from ..kata.keys import tables
+
+    if not read.spec.extensions:
+        return
+    setting = tables().find("guest_extension_images")
+    for hypervisor in read.spec.hypervisors:
+        for dialect in hypervisor.dialects:
+            side = setting.side(dialect) if setting else None
+            if side is None or not side.heeded_by(hypervisor.name):
+                yield Problem(
+                    f"{tables().title(dialect)} attaches no extension images to {hypervisor.name}",
+                    read.tree.key_where(EXTENSIONS),
+                    "leave that hypervisor to a spec of its own, or put the files into the root file system",
+                )
