@@ -233,6 +233,19 @@ def _stamps(folder: Path) -> list[tuple[str, int, int]]:
         return []
 
 
+def found_again(what: str, find: Callable[[], Package]) -> Package:
+    """Where a package that was found before is now. Raises InputError when archives have moved on since."""
+    try:
+        return find()
+    except InputError as error:
+        now = error.problems[0].hint
+        raise InputError(
+            f"{what} is in none of the apt sources any more" + (f" ({now})" if now else ""),
+            hint="a snapshot archive may have it: add one to the apt sources; or take what there is today: "
+            "kata-toolkit lock SPEC --update",
+        ) from error
+
+
 def tarball_of(name: str) -> Path:
     """Where a linux-source package puts its tarball."""
     return Path(f"/usr/src/{name}.tar.xz")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +58,8 @@ class Pool:
             with locked(self.folder / f"{sha256}.lock"):
                 found = self.find(sha256)
                 if found:
+                    with contextlib.suppress(OSError):
+                        os.utime(found)  # when it was used last: what is not used for long may be dropped
                     return found
                 part = self.folder / f"{sha256}.part"  # one a digest, under its lock: a killed build's is overwritten
                 try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, Problem, Where, relative
+from ..errors import InputError, Problem, Where
 from ..spec.source import read_source
 from ..spec.yamltree import parse
 from .model import Lock
@@ -56,7 +56,7 @@ class HeldTo:
         raise InputError(
             f"{key} is {now} on this machine, and {was} in {self.name}",
             where=place_in(self.lock, "inputs", key),
-            hint=f"install that one, or take this one: kata-toolkit lock {relative(self._spec)} --update {key}",
+            hint=f"install that one, or take this one: kata-toolkit lock {self._spec} --update {key}",
         )
 
     def admit(self, tools: Mapping[str, str]) -> None:
@@ -82,12 +82,12 @@ class HeldTo:
         for key in sorted(self.lock.inputs.keys() - self.asked):
             message = f"nothing in the spec asks for {key} any more"
             if self._strict:
-                hint = f"kata-toolkit lock {relative(self._spec)}"
+                hint = f"kata-toolkit lock {self._spec}"
                 raise InputError(message, where=place_in(self.lock, "inputs", key), hint=hint)
             self._tell(f"{message}, which {self.name} still holds")
 
     def _stale(self, key: str, message: str) -> InputError:
-        hint = f"kata-toolkit lock {relative(self._spec)}"
+        hint = f"kata-toolkit lock {self._spec}"
         return InputError(message, where=place_in_spec(self._spec, key), hint=hint)
 
 

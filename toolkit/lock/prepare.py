@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, KataToolkitError, Problem, ToolError, relative
@@ -31,7 +32,12 @@ def held_to_lock(spec: Spec, emit: Emit, *, locked: bool = False, needed: bool =
     from .held import HeldTo  # most specs have no lock, and reading one takes longer than a build of nothing
     from .read import read_lock
 
-    return HeldTo(read_lock(path), spec.file, strict=locked, tell=lambda text: emit(Note("lock", text)))
+    return HeldTo(
+        read_lock(Path(relative(path))),
+        Path(relative(spec.file)),
+        strict=locked,
+        tell=lambda text: emit(Note("lock", text)),
+    )
 
 
 def prepare(

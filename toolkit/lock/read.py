@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, Problem, Where
+from ..errors import InputError, Problem, Where, relative
 from ..pipeline.store import cache_folder
 from ..spec.schema import check, in_file_order, load_schema
 from ..spec.soundness_memo import SoundnessMemo
@@ -23,7 +23,7 @@ _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 def find_lock(spec: Path) -> Lock | None:
     """The lock beside a spec; None when there is none. Raises InputError for one that is damaged."""
     path = lock_path(spec)
-    return read_lock(path) if path.exists() or path.is_symlink() else None
+    return read_lock(Path(relative(path))) if path.exists() or path.is_symlink() else None
 
 
 def read_lock(path: Path) -> Lock:

@@ -230,6 +230,12 @@ class Store:
             yield
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Held while no build is under way; builds wait."""
+        with self._use_lock(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
     def _use_lock(self, how: int) -> Iterator[None]:
         try:
             stream = (self.cache / "in-use").open("a")
@@ -247,7 +253,7 @@ class Store:
 
     def collect(self, *, scratch: bool) -> int:
         """Remove every entry that no spec's last build used (and scratch trees). Returns the bytes freed."""
-        with self._use_lock(fcntl.LOCK_EX):
+        with self.alone():
             last_builds = [read_json(file, {}) for file in (self.cache / "last").glob("*.json")]
             used = {(stage, id_) for ids in last_builds for stage, id_ in ids.items()}
             doomed = [entry for entry in self.entries() if (entry.stage, entry.id) not in used]
