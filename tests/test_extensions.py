@@ -51,8 +51,8 @@ def made(extension: Extension, cache: Path, fetched: dict[str, bytes] | None = N
 @pytest.mark.tool
 def test_a_folder_becomes_an_image_with_digests(parts: Path, tmp_path: Path) -> None:
     entry = made(Extension("coco", FolderRootfs(parts)), tmp_path / "cache")
-    assert set(entry.files) == {"image", "root_hash.txt", "extension.json"}
-    info = json.loads(entry.path("extension.json").read_text())
+    assert set(entry.files) == {"image", "root_hash.txt", "extension-coco.json"}
+    info = json.loads(entry.path("extension-coco.json").read_text())
     described = parse(entry.path("root_hash.txt").read_text().strip())
     assert (info["name"], info["format"], info["verity"]["root_hash"]) == ("coco", "erofs", described.root_hash)
     image = entry.path("image")
@@ -91,7 +91,7 @@ def test_a_fetched_tar(tmp_path: Path) -> None:
         tar.addfile(info, io.BytesIO(b"hello\n"))
     source = TarballRootfs(Artifact(url="https://example.org/x.tar", sha256="0" * 64))
     entry = made(Extension("gpu", source), tmp_path, {"extension-gpu": stream.getvalue()})
-    assert json.loads(entry.path("extension.json").read_text())["entries"] == 3
+    assert json.loads(entry.path("extension-gpu.json").read_text())["entries"] == 3
     wrong = TarballRootfs(Artifact(tmp_path / "x.tar", sha256="0" * 64))
     (tmp_path / "x.tar").write_bytes(stream.getvalue())
     with pytest.raises(InputError, match=r"as extension-gpu\.sha256 says"):
@@ -103,7 +103,7 @@ def test_compressed_files(parts: Path, tmp_path: Path) -> None:
     (parts / "etc/long").write_text("the same line again\n" * 20_000)
     plain = made(Extension("coco", FolderRootfs(parts)), tmp_path / "cache")
     packed = made(Extension("coco", FolderRootfs(parts), "lz4hc"), tmp_path / "cache")
-    sizes = [json.loads(e.path("extension.json").read_text())["allocated"] for e in (packed, plain)]
+    sizes = [json.loads(e.path("extension-coco.json").read_text())["allocated"] for e in (packed, plain)]
     assert sizes[0] < sizes[1] - 300_000
 
 
@@ -144,8 +144,78 @@ def test_extensions_that_cannot_be(parts: Path, tmp_path: Path) -> None:
     assert "the kernel would lack what this needs: the digests of extension images" in said
     assert "spec.yaml:3:" in said
     assert "remove dm-verity from kernel.features.drop" in said
+    assert "nothing in this guest would mount" in one(coco, "agent: {kind: binary, path: spec.yaml}")
+    many = ", ".join(f"{{name: n{number}, kind: directory, path: parts}}" for number in range(5))
+    assert "5 extensions do not fit on the kernel's command line: 4 do" in one(many)
     said = one("{name: coco, kind: directory, path: parts, compression: lz4hc}")
     assert "features: {add: [erofs-compressed]}" in said
+
+
+# ---- what the agent reads ----
+
+HARNESS = r"""
+#include <stdio.h>
+#include "extension.h"
+#include "verity.h"
+int main(int count, char **words)
+{
+    struct verity verity;
+    if (count == 2)
+        return extensions_named(words[1]);
+    const char *wrong = verity_parse(&verity, words[2]);
+    printf("%s|%s|%llu|%llu\\n", wrong ? wrong : "", verity.root_hash, (unsigned long long)verity.data_blocks,
+           (unsigned long long)verity.data_block_size);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def agent_reads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent's own code for command lines and verity_params, with sanitizers."""
+    folder = tmp_path_factory.mktemp("reads")
+    (folder / "main.c").write_text(HARNESS)
+    sources = [ROOT / "agent" / name for name in ("extension.c", "verity.c", "util.c", "log.c")]
+    flags = ["-D_GNU_SOURCE", "-Wall", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-iquote"]
+    subprocess.run(
+        ["gcc", *flags, ROOT / "agent", "-o", folder / "reads", folder / "main.c", *sources], check=True
+    )  # fmt: skip
+    return folder / "reads"
+
+
+@pytest.mark.tool
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("root_hash=aB,salt=cd,data_blocks=7,data_block_size=512,hash_block_size=4096,x=y,z", "|aB|7|512"),
+        ("data_blocks=1,root_hash=aa", "|aa|1|4096"),
+        ("", "it has no root_hash"),
+        ("root_hash=aa", "it has no data_blocks"),
+        ("root_hash=xy,data_blocks=1", "a field is malformed"),
+        ("root_hash=aa,data_blocks=0", "a field is malformed"),
+        ("root_hash=aa,data_blocks=99999999999999999999", "a field is malformed"),
+        ("root_hash=aa,data_blocks=18446744073709551615", "a field is malformed"),
+        ("root_hash=aa,data_blocks=1,data_block_size=4095", "a field is malformed"),
+        ("root_hash=aa,data_blocks=1,salt=aa bb", "a field is malformed"),
+        (f"root_hash={'a' * 129},data_blocks=1", "a field is malformed"),
+        (f"root_hash={'a' * 600},data_blocks=1", "a field is too long"),
+    ],
+)
+def test_the_agent_reads_verity_params(agent_reads: Path, text: str, found: str) -> None:
+    done = subprocess.run([agent_reads, "-", text], check=True, capture_output=True, text=True)
+    assert done.stdout.startswith(found)
+
+
+@pytest.mark.tool
+def test_the_agent_finds_extensions_on_the_command_line(agent_reads: Path) -> None:
+    for line, named in {
+        "": 0,
+        "root=/dev/pmem0p1 kata.extension": 0,
+        "ro kata.extension.a.verity_params": 1,
+        'dm-mod.create="a b" kata.extension.a.verity_params=root_hash=aa': 1,
+        "akata.extension.a.verity_params": 0,
+        "kata.extension." + "a" * 5000 + ".verity_params": 1,
+    }.items():
+        assert subprocess.run([agent_reads, line], check=False).returncode == named, line
 
 
 # ---- guests ----

@@ -202,6 +202,7 @@ def test_the_examples_are_good(root: Path, tmp_path: Path) -> None:
         copy = tmp_path / example.name
         copy.write_bytes(example.read_bytes())
     (tmp_path / "kata-agent").write_text("the file that the example asks to put there")
+    (tmp_path / "guest-components").mkdir()
     specs = load_specs(sorted(tmp_path.glob("*.yaml")))
     assert [f"{spec.name}.yaml" for spec in specs] == [path.name for path in examples]
 

@@ -14,7 +14,14 @@ from ..arch import arch_of
 from ..errors import InputError, Problem, Where
 from ..pipeline.files import sha256_of
 from ..resources import resource
-from .extension_rules import extension_files, extension_names, extensions_are_attached
+from .extension_rules import (
+    WORD,
+    extension_count,
+    extension_files,
+    extension_names,
+    extensions_are_attached,
+    extensions_are_mounted,
+)
 from .image_rules import image_compression, image_layout, image_room, image_size, kernel_reads_root
 from .model import (
     Artifact,
@@ -290,7 +297,7 @@ def _cmdline_words(read: Read) -> Iterator[Problem]:
         if reason:
             yield Problem(f'"{word}" cannot be in kernel.cmdline: {reason}', where, "remove it")
     length = len(" ".join(spec.kernel.cmdline))
-    room = MAX_CMDLINE - EXTENSION_WORD * len(spec.extensions)
+    room = MAX_CMDLINE - WORD * len(spec.extensions)
     if spec.kernel.cmdline and length > room:
         yield Problem(
             f"kernel.cmdline is {length} bytes long; there is room for {room} beside the runtime's own",
@@ -383,8 +390,10 @@ RULES = (
     Rule(_agent_files),
     Rule(_rootfs_files),
     Rule(_systemd_starts, needs=(SOURCE,)),
+    Rule(extension_count),
     Rule(extension_names),
     Rule(extension_files),
+    Rule(extensions_are_mounted, needs=(("agent",), ("rootfs",))),
     Rule(extensions_are_attached, needs=(HYPERVISORS,)),
     Rule(_cmdline_words),
     Rule(_boots_what_is_built, needs=(("initrd", "enabled"),)),

@@ -6,13 +6,27 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import Problem
-from .model import FolderRootfs, TarballRootfs
+from .model import BuiltinAgent, FolderRootfs, MinimalRootfs, TarballRootfs
 from .paths import check_file, check_folder
 
 if TYPE_CHECKING:
     from .crosscheck import Read
 
 EXTENSIONS = ("extensions",)
+
+
+# kata.extension.NAME.verity_params= with a root hash, a salt and three numbers, on the kernel's command line.
+WORD = 240
+
+
+def extension_count(read: Read) -> Iterator[Problem]:
+    """All of them must fit on the command line."""
+    from .crosscheck import MAX_CMDLINE
+
+    most = MAX_CMDLINE // WORD
+    if len(read.spec.extensions) > most:
+        message = f"{len(read.spec.extensions)} extensions do not fit on the kernel's command line: {most} do"
+        yield Problem(message, read.tree.key_where(EXTENSIONS), "put several into one image")
 
 
 def extension_names(read: Read) -> Iterator[Problem]:
@@ -35,6 +49,18 @@ def extension_files(read: Read) -> Iterator[Problem]:
         folder = isinstance(source, FolderRootfs) or (not isinstance(source, TarballRootfs) and path.is_dir())
         check = check_folder if folder else check_file
         yield from check(path, read.tree.value_where((*step, "path")))
+
+
+def extensions_are_mounted(read: Read) -> Iterator[Problem]:
+    """Somebody mounts them: our agent, or units of systemd, which a root file system made elsewhere may have."""
+    spec = read.spec
+    if not spec.extensions or isinstance(spec.agent, BuiltinAgent) or not isinstance(spec.rootfs, MinimalRootfs):
+        return
+    yield Problem(
+        "nothing in this guest would mount the extensions: Kata's agent leaves that to units of systemd",
+        read.tree.key_where(EXTENSIONS),
+        "take agent: {kind: builtin}, or a root file system with kata-extension-mount@.service",
+    )
 
 
 def extensions_are_attached(read: Read) -> Iterator[Problem]:

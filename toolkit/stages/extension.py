@@ -28,7 +28,7 @@ class ExtensionStage(Stage):
     """One extension image; ``arch``: for which guest.
 
     Output: ``image``: partition 1 with the file system, 2 with its digests; ``root_hash.txt``, its ``verity_params``;
-    ``extension.json`` with its figures and the components in it; their licences below ``licences/``.
+    ``extension-NAME.json`` with its figures and the components in it; their licences below ``licences/``.
     """
 
     extension: Extension
@@ -130,7 +130,7 @@ class ExtensionStage(Stage):
         check_with_tools(work, path, _FORMAT, made)
         assert made.verity is not None  # noqa: S101 -- it was asked for
         (work.out / VERITY).write_text(made.verity.params + "\n")
-        (work.out / INFO).write_text(json.dumps(self._info(made, base, len(tree)), indent=2) + "\n")
+        (work.out / f"{self.name}.json").write_text(json.dumps(self._info(made, base, len(tree)), indent=2) + "\n")
         for name, text in base.licences.items():
             target = work.out / LICENCES / name
             target.parent.mkdir(parents=True, exist_ok=True)
