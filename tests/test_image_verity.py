@@ -12,7 +12,7 @@ import pytest
 from image_parts import AGENT_SHA256, build, rich_tree, rootfs_of
 from kata_toolkit.image.layout import MIB, layout_for, layout_of
 from kata_toolkit.image.mbr import mbr
-from kata_toolkit.image.verity import BLOCK, Verity, hash_tree, parse, tree_size
+from kata_toolkit.image.verity import BLOCK, Verity, _level_blocks, hash_tree, parse, tree_size
 from kata_toolkit.run import environment
 from kata_toolkit.spec.model import Image
 from kata_toolkit.stages.image import ImageStage
@@ -44,7 +44,12 @@ def test_the_tree_is_that_of_veritysetup(tmp_path: Path, blocks: int) -> None:
             stream.write(random_.randbytes(BLOCK))
         stream.truncate(blocks * BLOCK)
     content = data.read_bytes()
-    verity, tree = hash_tree(lambda at, length: content[at : at + length], blocks, SALT)
+    tree = bytearray(sum(_level_blocks(blocks)) * BLOCK)
+
+    def put(at: int, block: bytes) -> None:
+        tree[at : at + BLOCK] = block
+
+    verity = hash_tree(lambda at, length: content[at : at + length], blocks, SALT, put)
     assert verity.root_hash == formatted(data, tmp_path / "digests")
     theirs = (tmp_path / "digests").read_bytes()
     assert tree == theirs[: len(tree)]

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,19 +39,18 @@ class Cluster:
     stored: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Packed:
     """A file's compressed data: ``source``: its first block in the image that mkfs.erofs made."""
 
-    size: int
-    clusters: tuple[Cluster, ...]
-    algorithm: int
-    source: int
-
-    @property
-    def blocks(self) -> int:
-        """What the data takes."""
-        return sum(cluster.blocks for cluster in self.clusters)
+    def __init__(self, size: int, clusters: Iterable[Cluster], algorithm: int, source: int) -> None:
+        self.size, self.algorithm, self.source = size, algorithm, source
+        # Of a large image there are a million.
+        self._starts, self._blocks, self._stored = array("Q"), array("H"), bytearray()
+        for cluster in clusters:
+            self._starts.append(cluster.start)
+            self._blocks.append(cluster.blocks)
+            self._stored.append(cluster.stored)
+        self.blocks = sum(self._blocks)
 
     @property
     def index_size(self) -> int:
@@ -59,20 +59,19 @@ class Packed:
 
     def index(self, first: int) -> bytes:
         """The index, with the data in blocks from ``first`` on."""
-        big = any(cluster.blocks > 1 for cluster in self.clusters)
+        big = any(blocks > 1 for blocks in self._blocks)
         count = -(-self.size // BLOCK)
         out = bytearray(struct.pack("<IHBB8x", 0, _BIG if big else 0, self.algorithm, 0))
-        begins = [cluster.start // BLOCK for cluster in self.clusters]
-        for number, cluster in enumerate(self.clusters):
-            here = begins[number]
-            last = number + 1 == len(begins)
-            following = count if last else begins[number + 1]
-            out += struct.pack("<HHI", _PLAIN if cluster.stored else _HEAD, cluster.start % BLOCK, first)
+        here = 0
+        for number, (start, blocks, stored) in enumerate(zip(self._starts, self._blocks, self._stored, strict=True)):
+            last = number + 1 == len(self._starts)
+            here, following = start // BLOCK, count if last else self._starts[number + 1] // BLOCK
+            out += struct.pack("<HHI", _PLAIN if stored else _HEAD, start % BLOCK, first)
             for back in range(1, following - here):
-                way = cluster.blocks | _COUNT if big and back == 1 else min(back, _COUNT - 1)
+                way = blocks | _COUNT if big and back == 1 else min(back, _COUNT - 1)
                 out += struct.pack("<HHHH", _NEXT, 0, way, min(following - here - back, 0xFFFF))
-            first += cluster.blocks
-        if self.size % BLOCK and begins[-1] != count - 1:
+            first += blocks
+        if self.size % BLOCK and here != count - 1:
             out[-8:] = struct.pack("<HHI", _PLAIN, self.size % BLOCK, 0)  # where the file ends, nothing follows
         return bytes(out)
 
@@ -135,7 +134,7 @@ class PackedFiles:
                 source = base + (not big) if source is None else source
                 clusters.append([number * BLOCK + low, 1, kind == _PLAIN])
         self._require(source is not None and clusters[0][0] == 0, "a file that does not begin")
-        return Packed(size, tuple(Cluster(a, b, bool(c)) for a, b, c in clusters), algorithm, source or 0)
+        return Packed(size, (Cluster(a, b, bool(c)) for a, b, c in clusters), algorithm, source or 0)
 
     def _index(self, count: int, at: int, *, short: bool) -> Iterator[tuple[int, int, int]]:
         """Each entry's kind and value, with the block number of its pack.

@@ -116,8 +116,9 @@ def write_image(
         described = None
         if layout.hash_size:
             blocks = layout.filesystem_size // BLOCK
-            described, digests = verity.hash_tree(out.reader(layout.start), blocks, seed)
-            out.write(layout.hash_start, digests)
+            described = verity.hash_tree(
+                out.reader(layout.start), blocks, seed, lambda at, block: out.write(layout.hash_start + at, block)
+            )
     text = uuid.hex()
     text = "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
     return Made(arranged, {"uuid": text, "block_size": BLOCK, **asdict(facts)}, out.blocks * BLOCK, described)

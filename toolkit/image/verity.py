@@ -7,14 +7,16 @@ topmost level first. Format: Documentation/admin-guide/device-mapper/verity.rst.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BLOCK = 4096
 _DIGEST = 32
 _PER_BLOCK = BLOCK // _DIGEST
 _CHUNK_BLOCKS = 256
 Read = Callable[[int, int], bytes]
+Put = Callable[[int, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,63 @@ def tree_size(data_blocks: int) -> int:
     return max(sum(_level_blocks(data_blocks)), 1) * BLOCK
 
 
-def hash_tree(read: Read, data_blocks: int, salt: bytes) -> tuple[Verity, bytes]:
-    """The description, and the bytes of the tree, over ``data_blocks`` blocks; ``read(offset, length)`` gives them."""
+def hash_tree(read: Read, data_blocks: int, salt: bytes, put: Put) -> Verity:
+    """Describe ``data_blocks`` blocks that ``read(offset, length)`` gives; ``put(offset, block)`` gets their tree.
+
+    Blocks of the tree come as they fill up, so that no more than one of each level is in memory.
+    """
     salted = hashlib.sha256(salt)
-    level = b"".join(_digests(read, data_blocks, salted))
-    levels = []
-    while len(level) > _DIGEST:
-        level += bytes(-len(level) % BLOCK)
-        levels.append(level)
-        level = b"".join(_digest(salted, level[at : at + BLOCK]) for at in range(0, len(level), BLOCK))
-    return Verity(level.hex(), salt.hex(), data_blocks), b"".join(reversed(levels))
+    counts = list(_level_blocks(data_blocks))
+    levels = [_Level(sum(counts[number + 1 :])) for number in range(len(counts))]
+    root = b""
+
+    def add(number: int, digest: bytes) -> None:
+        nonlocal root
+        if number == len(levels):
+            root = digest
+            return
+        level = levels[number]
+        level.pending += digest
+        if len(level.pending) == BLOCK:
+            close(number)
+
+    def close(number: int) -> None:
+        level = levels[number]
+        block = bytes(level.pending.ljust(BLOCK, b"\0"))
+        put((level.first + level.done) * BLOCK, block)
+        level.pending, level.done = bytearray(), level.done + 1
+        add(number + 1, _digest(salted, block))
+
+    for digest in _digests(read, data_blocks, salted):
+        add(0, digest)
+    for number, level in enumerate(levels):
+        if level.pending:
+            close(number)
+    return Verity(root.hex(), salt.hex(), data_blocks)
+
+
+def holds(fd: int, start: int, hash_start: int, described: Verity) -> bool:
+    """Whether a file's data from ``start`` and digests from ``hash_start`` are those described. Raises OSError."""
+    differing = 0
+
+    def compare(offset: int, block: bytes) -> None:
+        nonlocal differing
+        differing += os.pread(fd, len(block), hash_start + offset) != block
+
+    def read(offset: int, length: int) -> bytes:
+        return os.pread(fd, length, start + offset)
+
+    found = hash_tree(read, described.data_blocks, bytes.fromhex(described.salt), compare)
+    return found == described and not differing
+
+
+@dataclass(slots=True)
+class _Level:
+    """A level of the tree: its ``first`` block, how many are ``done``, and the one that fills up."""
+
+    first: int
+    done: int = 0
+    pending: bytearray = field(default_factory=bytearray)
 
 
 def _digests(read: Read, data_blocks: int, salted: hashlib._Hash) -> Iterator[bytes]:

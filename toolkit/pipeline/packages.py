@@ -42,6 +42,7 @@ DEBIAN_PACKAGES = {
     "protoc": "protobuf-compiler",
     "protoc-c": "protobuf-c-compiler",
     "skopeo": "skopeo",
+    "sfdisk": "fdisk",
     "strip": "binutils",
     "tar": "tar",
     "tune2fs": "e2fsprogs",
