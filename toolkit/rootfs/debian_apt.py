@@ -98,17 +98,19 @@ class PrivateApt:
         for file in self._own.glob("*_*"):
             file.unlink(missing_ok=True)
 
-    def fetch(self, wanted: Sequence[tuple[str, Path, str]], log: run.Log, on_line: Any = None) -> None:
+    def fetch(self, wanted: Sequence[tuple[str, Path, str]], log: run.Log) -> None:
         """Fetch (uri, target, sha256) each with apt's own transports, proxies and credentials. Raises ToolError."""
+        for folder in (self._own / "partial", self._folder / "cache" / "archives" / "partial"):
+            folder.mkdir(parents=True, exist_ok=True)
         words = [word for uri, target, sha256 in wanted for word in (uri, str(target), f"SHA256:{sha256}")]
         with self._configured(self._own) as env:
-            done = run.run([HELPER, "download-file", *words], env=env, log=log, on_line=on_line, check=False)
+            done = run.run([HELPER, "download-file", *words], env=env, log=log, check=False)
         if done.status:
             failed = [line.removeprefix("E: ") for line in done.output.splitlines() if line.startswith("E: Failed")]
-            raise ToolError.many(
-                Problem(line, None, "build again: what there is will be looked up anew")
-                for line in failed or ["apt cannot fetch packages"]
+            hint = (
+                "a mirror keeps its newest versions only: take those (kata-toolkit lock --update), or name a snapshot"
             )
+            raise ToolError.many(Problem(line, None, hint) for line in failed or ["apt cannot fetch packages"])
 
     # -- resolving -------------------------------------------------------------------------------------------
 

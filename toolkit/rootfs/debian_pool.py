@@ -46,11 +46,7 @@ def fetch(
         batch = wanted[start : start + _BATCH]
         remote = [(p["uri"], scratch / p["sha256"], p["sha256"]) for p in batch if local_file(p) is None]
         if remote:
-            try:
-                apt.fetch(remote, log)
-            except ToolError:
-                apt.forget()
-                raise
+            apt.fetch(remote, log)
         for package in batch:
             source = local_file(package) or scratch / package["sha256"]
             pool.bring(package["sha256"], lambda part, source=source: copy_file(source, part), package["uri"])  # type: ignore[misc]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, Where
 from .minimal import AGENT, MOVED_AGENT, place_policy
 from .tree import Bytes, Kind, Node, OnDisk, Tree
 
@@ -168,14 +168,15 @@ MASKED_GENERATORS = (
 )
 
 
-def add_units(tree: Tree) -> None:
+def add_units(tree: Tree, where: Where | None = None) -> None:
     """Add the units of a guest, mask what it has no use for, and, where chrony is, let it follow the host's clock.
 
-    Raises InputError when there is no systemd.
+    ``where``: the wish's place in the spec. Raises InputError when there is no systemd.
     """
     if not any(_file(tree, program) for program in PROGRAMS):
         raise InputError(
             "the root file system has no systemd, so it cannot be its init",
+            where=where,
             hint="init: agent, or a root file system with systemd",
         )
     files = dict(FILES)

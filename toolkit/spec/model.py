@@ -219,6 +219,7 @@ class TarballRootfs:
     archive: Artifact
     overlay: tuple[OverlayEntry, ...] = ()
     init: str = "agent"
+    init_where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,7 @@ class FolderRootfs:
     path: Path
     overlay: tuple[OverlayEntry, ...] = ()
     init: str = "agent"
+    init_where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,7 @@ class OciRootfs:
     overlay: tuple[OverlayEntry, ...] = ()
     reference: str | None = None
     init: str = "agent"
+    init_where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +281,7 @@ class DebianRootfs:
     slim: Slim = field(default_factory=Slim)
     overlay: tuple[OverlayEntry, ...] = ()
     init: str = "agent"
+    init_where: Where | None = field(default=None, compare=False)
     where: Where | None = field(default=None, compare=False)
 
 

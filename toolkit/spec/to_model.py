@@ -130,14 +130,15 @@ def _mib(size: int | str) -> int | None:
 
 def _rootfs(value: Document, base: Path, tree: Tree) -> Rootfs:
     overlay = tuple(_overlay(entry, base, tree, index) for index, entry in enumerate(value["overlay"]))
+    init_where = tree.value_where(("rootfs", "init"))
     if value["kind"] == "tarball":
-        return TarballRootfs(_artifact(value, base), overlay, value["init"])
+        return TarballRootfs(_artifact(value, base), overlay, value["init"], init_where)
     if value["kind"] == "directory":
-        return FolderRootfs(base / value["path"], overlay, value["init"])
+        return FolderRootfs(base / value["path"], overlay, value["init"], init_where)
     if value["kind"] == "oci":
         path = base / value["path"] if "path" in value else None
         return OciRootfs(
-            path, value.get("tag"), value.get("sha256"), overlay, value.get("reference"), init=value["init"]
+            path, value.get("tag"), value.get("sha256"), overlay, value.get("reference"), value["init"], init_where
         )
     if value["kind"] == "debian":
         return _debian(value, base, tree, overlay)
@@ -172,6 +173,7 @@ def _debian(value: Document, base: Path, tree: Tree, overlay: tuple[OverlayEntry
         slim=Slim(**slim) if isinstance(slim, dict) else Slim(slim, slim, slim, slim),
         overlay=overlay,
         init=value["init"],
+        init_where=tree.value_where(("rootfs", "init")),
         where=tree.value_where(("rootfs", "suite") if "suite" in value else ("rootfs",)),
     )
 

@@ -76,10 +76,7 @@ class DebianStage(Stage):
                 Problem(f"offline, and this is not in the cache: {m.what}, sha256 {m.sha256}", None, None)
                 for m in absent
             )
-        apt = PrivateApt(work.inputs.cache, self._wish(), offline=work.inputs.offline, shared=not self.rootfs.mirrors)
-        fetched = work.scratch / "fetched"
-        fetched.mkdir()
-        fetch(packages, pool, apt, fetched, work.log, lambda done, all_, what: work.progress(done, all_, "bytes", what))
+        self._fetch(work, packages, pool)
         with _place(work.scratch) as place:
             fields = repository(packages, pool, place / "repository")
             self._install(work, place, len(packages))
@@ -140,6 +137,26 @@ class DebianStage(Stage):
             return host_sources(suite, rootfs.components, self._arch.debian, rootfs.keyring)
         except InputError as error:
             raise InputError.many(Problem(p.message, rootfs.where, p.hint) for p in error.problems) from error
+
+    def _fetch(self, work: Work, packages: Sequence[Mapping[str, Any]], pool: Pool) -> None:
+        """Bring what is not here yet. A lock file may name places that no source of this machine does."""
+        cache, offline = work.inputs.cache, work.inputs.offline
+        scratch = work.scratch / "fetched"
+        scratch.mkdir()
+        carrier = PrivateApt(cache, Wish((), (), self._arch.debian), offline=offline, shared=False)
+        try:
+            fetch(
+                packages,
+                pool,
+                carrier,
+                scratch,
+                work.log,
+                lambda done, total, what: work.progress(done, total, "bytes", what),
+            )
+        except ToolError:
+            with contextlib.suppress(InputError):  # our own lists may promise what is gone
+                PrivateApt(cache, self._wish(), offline=offline, shared=not self.rootfs.mirrors).forget()
+            raise
 
     # -- installing ------------------------------------------------------------------------------------------
 

@@ -105,8 +105,8 @@ class RootfsStage(Stage):
             base = self._source().base(work, open_files)
             tree = base.tree
             furnish(tree)
-            if self._init == "systemd":
-                add_units(tree)
+            if not isinstance(self.source, MinimalRootfs) and self.source.init == "systemd":
+                add_units(tree, self.source.init_where)
             built = None
             if _BUILT_MODULES in work.recipe.inputs:
                 built = open_files.enter_context(open_tar(work.inputs.path(*_BUILT_MODULES.split("/")))).tree()
