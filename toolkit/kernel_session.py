@@ -17,6 +17,7 @@ from .kconfig.library_memo import cached_library
 from .kconfig.requests import Wishes
 from .kconfig.symbols import Definition, Tree
 from .kernel_tree import KernelTree, OnFile
+from .lock.prepare import lock_where_it_fits
 from .pipeline.engine import Engine
 from .pipeline.inputs import BuildInputs
 from .pipeline.stage import Inputs
@@ -168,7 +169,7 @@ class KernelSession:
         sources = SourcesStage(spec.kernel.source)
         kernel = next(stage for stage in stages_of(spec) if isinstance(stage, PackagedKernelStage))
         stages = [*([sources] if sources.needed else []), kernel]
-        inputs = BuildInputs(self._store, offline=self._offline)
+        inputs = BuildInputs(self._store, offline=self._offline, lock=lock_where_it_fits(spec))
         with (self._store.cache / "kernel.log").open("w") as log:
             entries = Engine(spec.key, stages, self._store, inputs, self._emit, log, jobs=1).build([kernel.name])
         inputs.save()
@@ -221,7 +222,10 @@ class KernelSession:
         """The values that conf gave, now or before, and what is known of the files behind them."""
         sources = SourcesStage(spec.kernel.source)
         stages = [*([sources] if sources.needed else []), KernelSourceStage(stage.origin), stage]
-        inputs = self._inputs.setdefault(stage.origin, BuildInputs(self._store, offline=self._offline))
+        if stage.origin not in self._inputs:
+            lock = lock_where_it_fits(spec)
+            self._inputs[stage.origin] = BuildInputs(self._store, offline=self._offline, lock=lock)
+        inputs = self._inputs[stage.origin]
         inputs.drop(stage.name)
         with (self._store.cache / "kernel.log").open("w") as log:
             key = f"{spec.key}.{stage.label}-{spec.kernel.profile}"

@@ -10,6 +10,7 @@ from ..arch import arch_of
 from ..errors import CheckError, InputError
 from ..events import Cached, Emit, Event, Progress
 from ..kata.config import guest_settings
+from ..lock.prepare import lock_where_it_fits
 from ..pipeline.engine import Engine
 from ..pipeline.inputs import BuildInputs
 from ..pipeline.stage import Stage
@@ -45,7 +46,7 @@ class Lab:
         ``label`` tells the kernels of one spec apart in the store's memory of what is in use.
         """
         with self.store.in_use():
-            inputs = BuildInputs(self.store, offline=self.offline)
+            inputs = BuildInputs(self.store, offline=self.offline, lock=lock_where_it_fits(spec))
             key = f"{spec.key}-cost-{label}"
             self._objects = 0
             engine = Engine(key, (*stages_of(spec), *more), self.store, inputs, self._tell, self.log, self.jobs)

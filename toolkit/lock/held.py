@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ class HeldTo:
         """The lock file's name."""
         return lock_path(self._spec).name
 
-    def answer(self, key: str, request: Mapping[str, Any]) -> Any:
-        """Raises InputError when the lock has no answer, or one to another request."""
+    def answer(self, key: str, request: Mapping[str, Any], find: Callable[[], Any]) -> Any:
+        """Raises InputError when the lock has no answer, or one to another request: nothing is found instead."""
         self.asked.add(key)
         locked = self.lock.inputs.get(key)
         if locked is None:
@@ -49,7 +50,7 @@ class HeldTo:
 
     def compare(self, key: str, found: Mapping[str, Any]) -> None:
         """Raises InputError when what is found on this machine is not what the lock holds."""
-        answer = self.answer(key, OBSERVED)
+        answer = self.answer(key, OBSERVED, lambda: found)
         if answer == found:
             return
         was, now = (_shown(each, with_digest=answer.get("version") == found["version"]) for each in (answer, found))
@@ -89,6 +90,27 @@ class HeldTo:
     def _stale(self, key: str, message: str) -> InputError:
         hint = f"kata-toolkit lock {self._spec}"
         return InputError(message, where=place_in_spec(self._spec, key), hint=hint)
+
+
+@dataclass(frozen=True)
+class WhereItFits:
+    """Answers from a lock for what asks about a spec, or about one made from it: anything else is looked up.
+
+    So `kernel explain` sees the kernel that a build would take. Nothing is compared.
+    """
+
+    lock: Lock
+
+    def answer(self, key: str, request: Mapping[str, Any], find: Callable[[], Any]) -> Any:
+        """The lock's answer if it is one to this request, else what is found."""
+        locked = self.lock.inputs.get(key)
+        return plain(locked.answer) if locked and locked.request == plain(request) else find()
+
+    def compare(self, key: str, found: Mapping[str, Any]) -> None:
+        """Nothing goes into a set."""
+
+    def admit(self, tools: Mapping[str, str]) -> None:
+        """Nothing goes into a set."""
 
 
 def place_in_spec(spec: Path, key: str) -> Where:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, KataToolkitError, Problem, ToolError, relative
 from ..events import Emit, Note
-from ..pipeline.inputs import BuildInputs
+from ..pipeline.inputs import Answers, BuildInputs
 from ..pipeline.stage import Missing, Stage
 from ..spec.model import Spec
 from .paths import lock_path
@@ -38,6 +38,17 @@ def held_to_lock(spec: Spec, emit: Emit, *, locked: bool = False, needed: bool =
         strict=locked,
         tell=lambda text: emit(Note("lock", text)),
     )
+
+
+def lock_where_it_fits(spec: Spec) -> Answers | None:
+    """What a spec's lock file tells those who build no set; None without one. Raises InputError for a damaged one."""
+    path = lock_path(spec.file)
+    if not path.exists():
+        return None
+    from .held import WhereItFits
+    from .read import read_lock
+
+    return WhereItFits(read_lock(Path(relative(path))))
 
 
 def prepare(

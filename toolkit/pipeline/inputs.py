@@ -21,7 +21,7 @@ _VERSION_SECONDS = 20.0
 class Answers(Protocol):
     """A lock file, as far as stages are concerned; see `Inputs.resolved` and `Inputs.observed`."""
 
-    def answer(self, key: str, request: Mapping[str, Any]) -> Any: ...
+    def answer(self, key: str, request: Mapping[str, Any], find: Callable[[], Any]) -> Any: ...
 
     def compare(self, key: str, found: Mapping[str, Any]) -> None: ...
 
@@ -83,7 +83,7 @@ class BuildInputs(Inputs):
         *,
         renew: Callable[[Any, frozenset[str]], Any] | None = None,
     ) -> Any:
-        return self._lock.answer(key, request) if self._lock else find()
+        return self._lock.answer(key, request, find) if self._lock else find()
 
     def observed(self, key: str, found: Mapping[str, Any]) -> None:
         if self._lock:
