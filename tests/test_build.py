@@ -76,7 +76,7 @@ def test_nothing_is_done_twice_and_only_what_changed_is_done_again(run: Builder,
     assert first.returncode == 0, first.stderr
     before = digests(out)
     again = run("build", spec, "-o", out)
-    assert again.stdout == f"{out} is up to date (6 stages cached)\n"
+    assert again.stdout == f"{out} is up to date (7 stages cached)\n"
     log = (tmp_path / "out.report" / "build.log").read_text()
     assert "== agent" in log  # of the build that did something
 
@@ -128,7 +128,7 @@ def test_the_same_bytes_for_anybody_anywhere(
 def debian_python(folder: Path) -> list[str | Path]:
     """The program, copied to where everybody can read it, run by the distribution's python and its packages."""
     root = Path(__file__).resolve().parent.parent
-    for name in ("toolkit", "schemas", "templates", "kernel-configs", "agent", "wrapper"):
+    for name in ("toolkit", "schemas", "templates", "kernel-configs", "agent", "wrapper", "licences"):
         shutil.copytree(root / name, folder / "src" / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "lib").mkdir()
     (folder / "lib" / "kata_toolkit").symlink_to(folder / "src" / "toolkit")
@@ -157,7 +157,14 @@ def test_a_part_of_a_set_says_that_it_is_one(run: Builder, spec: Path, tmp_path:
     done = run("build", "-q", spec, "-o", out, "--only", "image")
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "manifest.json").read_text())["partial"] is True
-    assert [p.name for p in sorted(out.rglob("*")) if p.is_file()] == ["manifest.json", "toy.img"]
+    assert [p.name for p in sorted(out.rglob("*")) if p.is_file()] == [
+        "manifest.json",
+        "sbom.cdx.json",
+        "sbom.spdx.json",
+        "toy.img",
+        "copyright",
+        "sources.json",
+    ]
     wrong = run("build", spec, "-o", out, "--only", "imgae")
     assert wrong.returncode == 2
     assert "no stage is named imgae" in wrong.stderr

@@ -19,7 +19,7 @@ from kata_toolkit.errors import InputError, InternalError, ToolError
 from kata_toolkit.events import Cached, Event, Started, ignore
 from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
-from kata_toolkit.pipeline.layout import Artifact
+from kata_toolkit.pipeline.layout import Artifact, Generated
 from kata_toolkit.pipeline.output import Assembled, assemble
 from kata_toolkit.pipeline.plan import plan
 from kata_toolkit.pipeline.stage import Command, Inputs, Recipe, Stage, Work
@@ -160,12 +160,23 @@ def _artifacts(bakery: Bakery) -> tuple[list[Artifact], dict[str, object]]:
 
 
 RYE = hashlib.sha256(b"rye").hexdigest()
-MANIFEST = json.dumps({"artifacts": [{"path": p, "sha256": RYE} for p in ("bin/bread", "share/flour")]}).encode()
+MANIFEST = json.dumps(
+    {"artifacts": [{"path": p, "sha256": RYE} for p in ("about.txt", "bin/bread", "share/flour")]}
+).encode()
+
+
+class Said:
+    """What is derived from the entries: one file, beside what stages made."""
+
+    listed = (Generated("about.txt", "food", 3, RYE),)
+
+    def texts(self) -> dict[str, bytes]:
+        return {"about.txt": b"rye"}
 
 
 def _put_out(bakery: Bakery, target: Path) -> Assembled:
     artifacts, entries = _artifacts(bakery)
-    return assemble(bakery.store, target, MANIFEST, artifacts, entries, target.parent / "aside")  # type: ignore[arg-type]
+    return assemble(bakery.store, target, MANIFEST, artifacts, Said(), entries, target.parent / "aside")  # type: ignore[arg-type]
 
 
 def test_the_output_appears_whole_and_once(bakery: Bakery, tmp_path: Path) -> None:
@@ -209,7 +220,7 @@ def test_bytes_that_rot_behind_a_faithful_stat_are_found_when_copied(bakery: Bak
     entry: Entry = entries["flour"]  # type: ignore[assignment]
     _damage(entry.path("flour"), b"rot")
     with pytest.raises(DamagedError):
-        assemble(bakery.store, tmp_path / "out", MANIFEST, artifacts, entries, tmp_path / "a")  # type: ignore[arg-type]
+        assemble(bakery.store, tmp_path / "out", MANIFEST, artifacts, Said(), entries, tmp_path / "a")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
     assert bakery.store.get("flour", entry.id) is None
 
