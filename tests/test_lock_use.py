@@ -324,7 +324,7 @@ def test_what_the_spec_no_longer_asks_for(warm: Desk) -> None:
     told = warm.run("build", "s.yaml", "-o", "o1")
     assert told.returncode == 0, told.stderr
     assert "nothing in the spec asks for rootfs.busybox any more" in told.stdout + told.stderr
-    assert re.search(r"s\.lock\.json:\d+:\d+: nothing in the spec asks", warm.bad(2, "build", "s.yaml", "--locked"))
+    assert re.search(r"s\.lock\.json:\d+:\d+: error: nothing in the spec asks", warm.bad(2, "build", "s.yaml", "--locked"))
     assert re.search(r"rootfs\.busybox .*→ \(gone\)", warm.good("lock", "s.yaml"))
     warm.good("build", "s.yaml", "--locked", "-q")
 
@@ -333,7 +333,7 @@ def test_a_broken_lock_stops_every_verb_that_would_use_it(desk: Desk) -> None:
     desk.write(local(desk))
     desk.lock.write_text('{"version": 1,\n')
     for words in (["build"], ["build", "--locked"], ["lock"], ["fetch"], ["plan"]):
-        assert "s.lock.json:2:1: is no JSON" in desk.bad(2, words[0], "s.yaml", *words[1:])
+        assert "s.lock.json:2:1: error: is no JSON" in desk.bad(2, words[0], "s.yaml", *words[1:])
 
 
 @needs_lists

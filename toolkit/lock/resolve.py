@@ -21,7 +21,7 @@ from .survey import Survey
 from .text import lock_text
 
 
-class _Recorder(BuildInputs):
+class Recorder(BuildInputs):
     """Inputs that write down every answer, and take them from an earlier lock where they still hold."""
 
     def __init__(self, store: Store, old: Lock | None, update: frozenset[str] | None, *, offline: bool) -> None:
@@ -74,7 +74,7 @@ def resolve(spec: Spec, old: Lock | None, *, update: frozenset[str] | None = Non
     """
     _require_known(update, old)
     store = Store(cache_folder())
-    inputs = _Recorder(store, old, update, offline=offline)
+    inputs = Recorder(store, old, update, offline=offline)
     seen = Survey(stages_of(spec), inputs).walk(outputs_of(spec))
     inputs.save()
     if seen.failed:
