@@ -70,6 +70,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, root: Path) -> None:
 def test_a_package_has_a_line_of_its_own() -> None:
     lines = lock_text(SMALL).splitlines()
     assert sum('"name": "bash"' in line and SHA in line and '"1.0-1"' in line for line in lines) == 1
+    assert any(line.strip().startswith('{"name": "bash", "version": "1.0-1", "architecture"') for line in lines)
     newer = [package("bash", "1.0-2"), package("zsh")]
     answer = {**SMALL.inputs["rootfs.packages"].answer, "packages": newer}
     changed = lock(

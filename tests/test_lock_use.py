@@ -152,6 +152,8 @@ def test_lock_writes_what_the_schema_says_without_places_of_this_machine(desk: D
     before = desk.lock.read_bytes(), desk.lock.stat().st_mtime_ns
     assert "up to date" in desk.good("lock", "s.yaml", TZ="Asia/Tokyo", LC_ALL="C", USER="x")
     assert before == (desk.lock.read_bytes(), desk.lock.stat().st_mtime_ns), "what is up to date is not written again"
+    desk.edit("toolkit", value="0.0.1")
+    desk.good("lock", "s.yaml", "--check")
 
 
 def test_every_tool_of_a_built_set_that_decides_bytes_is_in_its_lock(desk: Desk, built_set: Path, root: Path) -> None:
@@ -324,7 +326,9 @@ def test_what_the_spec_no_longer_asks_for(warm: Desk) -> None:
     told = warm.run("build", "s.yaml", "-o", "o1")
     assert told.returncode == 0, told.stderr
     assert "nothing in the spec asks for rootfs.busybox any more" in told.stdout + told.stderr
-    assert re.search(r"s\.lock\.json:\d+:\d+: error: nothing in the spec asks", warm.bad(2, "build", "s.yaml", "--locked"))
+    assert re.search(
+        r"s\.lock\.json:\d+:\d+: error: nothing in the spec asks", warm.bad(2, "build", "s.yaml", "--locked")
+    )
     assert re.search(r"rootfs\.busybox .*→ \(gone\)", warm.good("lock", "s.yaml"))
     warm.good("build", "s.yaml", "--locked", "-q")
 
@@ -372,6 +376,13 @@ def test_offline_tells_all_that_is_missing(desk: Desk, web: str) -> None:
     assert "kata-toolkit fetch" in told
     assert not (desk.folder / "out/s").exists()
     assert len(first(desk.run("build", "s.yaml", "--offline", "--json"))["errors"]) == 3
+
+
+def test_offline_needs_only_what_is_built(desk: Desk, web: str) -> None:
+    (desk.folder / "agent").write_bytes(elf())
+    desk.write(fetched(web), more="agent: {kind: binary, path: agent}\n")
+    desk.good("build", "s.yaml", "--offline", "--only", "image", "-q")
+    assert "/vmlinux" in desk.bad(3, "build", "s.yaml", "--offline", "--only", "kernel")
 
 
 def test_offline_names_a_locked_package_with_its_size(desk: Desk) -> None:

@@ -28,7 +28,6 @@ def lock(
     from ..lock.paths import lock_path
     from ..lock.read import find_lock
     from ..lock.resolve import resolve, write_lock
-    from ..lock.text import lock_text
     from ..spec.load import load_spec
 
     if names and not update:
@@ -38,7 +37,7 @@ def lock(
     new = resolve(loaded, old, update=frozenset(names or ()) if update else None, offline=offline)
     found = changes(old, new)
     path = lock_path(loaded.file)
-    stale = old is None or lock_text(new) != path.read_text(encoding="utf-8")
+    stale = old is None or not old.says_as(new)
     if stale and not check:
         write_lock(loaded, new)
     if json:

@@ -37,6 +37,10 @@ class Lock:
     digest: str = ""
     where: Mapping[str, Where] = field(default_factory=dict)
 
+    def says_as(self, other: Lock) -> bool:
+        """Whether both hold the same, whoever wrote them."""
+        return (self.inputs, self.tools) == (other.inputs, other.tools)
+
     def names(self) -> Iterator[str]:
         """All that ``--update`` can name: wishes, and the packages in their answers."""
         for key, locked in self.inputs.items():

@@ -10,6 +10,8 @@ from .model import Lock
 
 VERSION = 1
 _WIDTH = 100
+_FIRST = ("kind", "name", "package", "reference", "version", "architecture", "sha256", "size")
+"""The keys that a person looks for, in this order; what else there is follows by name."""
 
 
 def lock_text(lock: Lock) -> str:
@@ -34,8 +36,8 @@ def _open(value: Any, indent: str, *, depth: int = 0) -> str:
         return line
     inner = indent + "  "
     if isinstance(value, dict):
-        items = value.items() if depth else sorted(value.items())
-        parts = [f"{inner}{_word(key)}: {_open(item, inner, depth=max(depth - 1, 0))}" for key, item in items]
+        ordered = value if depth else _ordered(value)
+        parts = [f"{inner}{_word(key)}: {_open(item, inner, depth=max(depth - 1, 0))}" for key, item in ordered.items()]
         return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
     return "[\n" + ",\n".join(f"{inner}{_word(item)}" for item in value) + f"\n{indent}]"
 
@@ -49,4 +51,12 @@ def _records(value: Mapping[str, Any] | list[Any]) -> bool:
 
 
 def _word(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return json.dumps(_ordered(value), ensure_ascii=False)
+
+
+def _ordered(value: Any) -> Any:
+    """The same with the keys of every object in their order."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: (_FIRST.index(key) if key in _FIRST else len(_FIRST), key))
+        return {key: _ordered(value[key]) for key in keys}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
