@@ -1,4 +1,4 @@
-"""``kata-toolkit fetch``: all that a build would take from the network, brought into the store beforehand."""
+"""``kata-toolkit fetch``: all that a build would take from the network, brought into the cache beforehand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def fetch(
     json: bool = typer.Option(False, "--json", help="One JSON event a line on stdout."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but errors."),
 ) -> None:
-    """Bring all that needs the network into the store: `build --offline` works afterwards."""
+    """Bring all that a build takes from the network into the cache: `build --offline` works afterwards."""
     from ..lock.fetch import fetch_spec
     from ..spec.load import load_specs
     from .progress import renderer
@@ -25,5 +25,6 @@ def fetch(
         if json:
             typer.echo(json_module.dumps({"event": "result", **result}))
         elif not quiet:
-            names = ", ".join(result["stages"]) or "nothing"
-            typer.echo(f"{spec.name}: {names} in the store; `kata-toolkit build --offline` needs no network")
+            count = sum(result["fetched"].values())
+            told = f"{count} fetched" if count else "all is there"
+            typer.echo(f"{spec.name}: {told}; `kata-toolkit build --offline` needs no network")

@@ -242,6 +242,13 @@ class Stage(ABC):
         """What ``run()`` would have to fetch, for a stage that `fetches`."""
         return ()
 
+    def fetch(self, work: Work) -> None:
+        """Bring into the cache what ``run()`` would fetch, for a stage that `fetches`; what it makes is thrown away.
+
+        A stage that does much more than fetching overrides it. Raises InputError, ToolError.
+        """
+        self.run(work)
+
     def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
         """The tools that decide this stage's bytes, for one whose ``plan()`` must read what is not built yet.
 
