@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,22 +89,6 @@ def fields_of(text: str) -> dict[str, str]:
     """The first line of each field of a stanza (deb-control(5))."""
     pairs = (line.partition(":") for line in text.splitlines() if not line.startswith((" ", "\t")))
     return {key: value.strip() for key, colon, value in pairs if colon}
-
-
-def readable_place(scratch: Path) -> Path | None:
-    """The folder itself, if every user may walk to it; None where a parent keeps others out."""
-    for folder in (scratch, *scratch.parents):
-        if not folder.stat().st_mode & 0o001:
-            return None
-    return scratch
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder in which other users of a namespace may have left files."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        run.run(["mmdebstrap", "--unshare-helper", "rm", "-rf", str(folder)], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _control(file: Path, package: Package) -> str:

@@ -6,8 +6,7 @@ import contextlib
 import json
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +17,8 @@ from ..dpkg import source_of
 from ..errors import InputError, InternalError, Problem, ToolError
 from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
 from ..rootfs.debian_apt import PrivateApt, Wish
-from ..rootfs.debian_pool import fetch, fields_of, local_file, missing, readable_place, remove, repository
+from ..rootfs.debian_place import working_place
+from ..rootfs.debian_pool import fetch, fields_of, local_file, missing, repository
 from ..rootfs.debian_preflight import require_able
 from ..rootfs.debian_sources import AptSource, host_sources, host_suite, keyring_problems, named_source
 from ..spec.model import DebianRootfs
@@ -77,7 +77,7 @@ class DebianStage(Stage):
                 for m in absent
             )
         self._fetch(work, packages, pool)
-        with _place(work.scratch) as place:
+        with working_place(work.scratch, work.inputs.cache) as place:
             fields = repository(packages, pool, place / "repository")
             self._install(work, place, len(packages))
         _require_installed(work.out / TAR, packages)
@@ -87,6 +87,10 @@ class DebianStage(Stage):
             "packages": [_described(p, f) for p, f in zip(work.recipe.options["packages"], fields, strict=True)],
         }
         (work.out / INFO).write_text(json.dumps(info, indent=1) + "\n")
+
+    def fetch(self, work: Work) -> None:
+        """Nothing is installed, so that any machine can fetch."""
+        self._fetch(work, self._answer(work.inputs)["packages"], Pool(work.inputs.cache))
 
     # -- what is wished --------------------------------------------------------------------------------------
 
@@ -223,21 +227,6 @@ def _as_option(package: Mapping[str, Any]) -> dict[str, Any]:
 def _described(package: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     source, version = source_of(fields)
     return {**package, "source": source, "source_version": version}
-
-
-@contextlib.contextmanager
-def _place(scratch: Path) -> Iterator[Path]:
-    """A folder that the users of a namespace can walk to; vanishes with what they left in it."""
-    parent = readable_place(scratch) or Path(tempfile.gettempdir())
-    try:
-        place = Path(tempfile.mkdtemp(prefix="kata-toolkit-debian-", dir=parent))
-        place.chmod(0o755)
-    except OSError as error:
-        raise ToolError(f"cannot make a folder in {parent}: {error.strerror}") from error
-    try:
-        yield place
-    finally:
-        remove(place)
 
 
 def _require_installed(tar: Path, packages: Sequence[Mapping[str, Any]]) -> None:
