@@ -61,14 +61,15 @@ def build_spec(
     offline: bool = False,
     locked: bool = False,
     jobs: int = 1,
+    cache: Path | None = None,
 ) -> BuildResult:
     """Build a spec into ``target``, which appears complete or not at all.
 
     ``only``: these stages and what they need; the manifest then says that the set is partial. A lock file beside the
     spec answers all that the spec leaves open; ``locked``: it must be there, and the tools must be its tools.
-    Raises InputError, ToolError.
+    ``cache``: where the store lies, if not where the user has it. Raises InputError, ToolError.
     """
-    store = Store(cache_folder())
+    store = Store(cache or cache_folder())
     stages = stages_of(spec)
     _require_known(only, [stage.name for stage in stages])
     report = target.with_name(target.name + ".report")

@@ -22,12 +22,29 @@ def verify(
     allow_skipped: bool = typer.Option(
         False, "--allow-skipped", help="Exit 0 when nothing failed, though this host cannot boot the set."
     ),
+    rebuild: bool = typer.Option(
+        False, "--rebuild", help="Instead of booting: build the set again from nothing, and compare every byte."
+    ),
+    spec: Path = typer.Option(None, "--spec", metavar="SPEC", help="For --rebuild: the spec it was built from."),
+    only: list[str] = typer.Option(
+        [], "--only", metavar="STAGE", help="For --rebuild: this stage and what it needs only (`--only image`)."
+    ),
+    offline: bool = typer.Option(False, "--offline", help="For --rebuild: never use the network."),
+    jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="For --rebuild: parallel compile jobs."),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Prove a built set: every digest, a real boot, DAX, the agent, a container, and the budgets.
 
     Exits 1 when a check fails, and when the set could not be booted here or ran no container: then nothing is proved.
+
+    With --rebuild: prove that its bytes come from its spec. It is built again with nothing from the store but what was
+    fetched; where a file differs is told (which file of the image, which header, section, line), and is exit status 1.
     """
+    if rebuild or spec or only or offline or jobs:
+        from .rebuild import verify_by_rebuilding
+
+        verify_by_rebuilding(folder, spec if rebuild else None, tuple(only), offline=offline, jobs=jobs, json=json)
+        return
     report = proof_of(folder, live=not json, accel=accel.value, timeout_seconds=timeout)
     if json:
         typer.echo(json_module.dumps(report.as_json(), indent=2))
