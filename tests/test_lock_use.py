@@ -127,6 +127,12 @@ def local(desk: Desk) -> str:
     return "{kind: prebuilt, vmlinux: {path: vmlinux}}"
 
 
+def given_agent(desk: Desk) -> str:
+    """An agent that needs no compiling."""
+    (desk.folder / "agent").write_bytes(elf())
+    return "agent: {kind: binary, path: agent}\n"
+
+
 def debian(desk: Desk, answer: dict[str, Any], package: str = LINUX) -> None:
     """A spec with a Debian kernel, and a lock that was written some time ago."""
     desk.write(f"{{kind: debian, package: {package}}}")
@@ -253,16 +259,16 @@ def test_locked_needs_a_lock(desk: Desk) -> None:
     assert "kata-toolkit lock s.yaml" in desk.bad(2, "fetch", "s.yaml", "--locked")
 
 
-def test_the_manifest_names_the_lock(warm: Desk, root: Path) -> None:
-    warm.write(local(warm))
-    warm.good("build", "s.yaml", "-q", "--only", "rootfs", "-o", "without")
-    warm.good("lock", "s.yaml")
-    warm.good("build", "s.yaml", "-q", "--only", "rootfs", "-o", "with", "--locked")
-    manifests = [json.loads((warm.folder / each / "manifest.json").read_text()) for each in ("without", "with")]
+def test_the_manifest_names_the_lock(desk: Desk, root: Path) -> None:
+    desk.write(local(desk), more=given_agent(desk))
+    desk.good("build", "s.yaml", "-q", "--only", "rootfs", "-o", "without")
+    desk.good("lock", "s.yaml")
+    desk.good("build", "s.yaml", "-q", "--only", "rootfs", "-o", "with", "--locked")
+    manifests = [json.loads((desk.folder / each / "manifest.json").read_text()) for each in ("without", "with")]
     for manifest in manifests:
         jsonschema.validate(manifest, json.loads((root / "schemas/manifest.schema.json").read_text()))
     assert "lock_sha256" not in manifests[0]
-    assert manifests[1].pop("lock_sha256") == hashlib.sha256(warm.lock.read_bytes()).hexdigest()
+    assert manifests[1].pop("lock_sha256") == hashlib.sha256(desk.lock.read_bytes()).hexdigest()
     assert manifests[0] == manifests[1]
 
 
@@ -319,18 +325,18 @@ def test_a_pin_that_came_later_makes_the_lock_stale(desk: Desk) -> None:
     assert 'version was not given, is "6.12.2-1"' in desk.bad(2, "build", "s.yaml")
 
 
-def test_what_the_spec_no_longer_asks_for(warm: Desk) -> None:
-    warm.write(local(warm))
-    warm.good("lock", "s.yaml")
-    warm.write(local(warm), "{kind: minimal, busybox: false}")
-    told = warm.run("build", "s.yaml", "-o", "o1")
+def test_what_the_spec_no_longer_asks_for(desk: Desk) -> None:
+    desk.write(local(desk), more=given_agent(desk))
+    desk.good("lock", "s.yaml")
+    desk.write(local(desk), "{kind: minimal, busybox: false}", given_agent(desk))
+    told = desk.run("build", "s.yaml", "-o", "o1")
     assert told.returncode == 0, told.stderr
     assert "nothing in the spec asks for rootfs.busybox any more" in told.stdout + told.stderr
     assert re.search(
-        r"s\.lock\.json:\d+:\d+: error: nothing in the spec asks", warm.bad(2, "build", "s.yaml", "--locked")
+        r"s\.lock\.json:\d+:\d+: error: nothing in the spec asks", desk.bad(2, "build", "s.yaml", "--locked")
     )
-    assert re.search(r"rootfs\.busybox .*→ \(gone\)", warm.good("lock", "s.yaml"))
-    warm.good("build", "s.yaml", "--locked", "-q")
+    assert re.search(r"rootfs\.busybox .*→ \(gone\)", desk.good("lock", "s.yaml"))
+    desk.good("build", "s.yaml", "--locked", "-q")
 
 
 def test_a_broken_lock_stops_every_verb_that_would_use_it(desk: Desk) -> None:
@@ -379,8 +385,7 @@ def test_offline_tells_all_that_is_missing(desk: Desk, web: str) -> None:
 
 
 def test_offline_needs_only_what_is_built(desk: Desk, web: str) -> None:
-    (desk.folder / "agent").write_bytes(elf())
-    desk.write(fetched(web), more="agent: {kind: binary, path: agent}\n")
+    desk.write(fetched(web), more=given_agent(desk))
     desk.good("build", "s.yaml", "--offline", "--only", "image", "-q")
     assert "/vmlinux" in desk.bad(3, "build", "s.yaml", "--offline", "--only", "kernel")
 
@@ -413,13 +418,13 @@ def test_after_a_fetch_a_locked_build_needs_no_network(desk: Desk, web: str) -> 
     before = without_network()
     if not before:
         pytest.skip("no network namespace can be made here")
-    (desk.folder / "agent").write_bytes(elf())
-    desk.write(fetched(web), more="agent: {kind: binary, path: agent}\n")
+    desk.write(fetched(web), more=given_agent(desk))
     desk.good("lock", "s.yaml")
     assert "vmlinux" in desk.bad(3, "build", "s.yaml", "--offline", "--locked", before=before)
     assert "cannot fetch" in desk.bad(3, "build", "s.yaml", "--locked", before=before), "there is a network"
     told = desk.good("fetch", "s.yaml", "--locked")
-    assert "sources in the store" in told
+    assert "s: 1 fetched" in told
+    assert "s: all is there" in desk.good("fetch", "s.yaml")
     desk.good("build", "s.yaml", "--offline", "--locked", "-q", before=before)
     manifest = json.loads((desk.folder / "out/s/manifest.json").read_text())
     assert not manifest["partial"]
@@ -435,3 +440,34 @@ def test_a_fetch_is_all_that_the_cache_needs_to_keep(desk: Desk, web: str) -> No
         if path.name != "downloads":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     desk.good("build", "s.yaml", "--offline", "-q", "--only", "kernel")
+
+
+@pytest.mark.full
+@pytest.mark.tool
+@needs_lists
+def test_debian_packages_are_locked_fetched_and_installed_without_a_network(desk: Desk) -> None:
+    before = without_network()
+    if not before:
+        pytest.skip("no network namespace can be made here")
+    desk.write(local(desk), "{kind: debian, suite: bookworm, packages: [busybox]}", given_agent(desk))
+    desk.good("lock", "s.yaml")
+    packages = desk.document()["inputs"]["rootfs.packages"]["answer"]["packages"]
+    assert {"libc6", "busybox", "coreutils"} <= {package["name"] for package in packages}
+    missing = desk.bad(3, "build", "s.yaml", "--offline", "--locked", before=before)
+    assert missing.count("offline, and this is not in the cache") == len(packages)
+    desk.good("fetch", "s.yaml", "--locked", "-q")
+    shutil.rmtree(desk.cache / "apt", ignore_errors=True)
+    shutil.rmtree(desk.cache / "debian", ignore_errors=True)  # not even the lists are needed
+    desk.good("build", "s.yaml", "--offline", "--locked", "-q", "--only", "image", before=before)
+    old = next(package for package in packages if package["name"] == "busybox")
+    told = desk.good("lock", "s.yaml", "--update", "busybox")
+    assert "up to date" in told, "it is the newest already"
+    document = desk.document()
+    for package in document["inputs"]["rootfs.packages"]["answer"]["packages"]:
+        if package["name"] in ("busybox", "libc6"):
+            package["version"] = "0.1"
+    desk.lock.write_text(json.dumps(document))
+    told = desk.good("lock", "s.yaml", "--update", "busybox")
+    assert f"0.1 → {old['version']}" in told
+    versions = {p["name"]: p["version"] for p in desk.document()["inputs"]["rootfs.packages"]["answer"]["packages"]}
+    assert versions["libc6"] == "0.1", "all else stays as it was locked"
