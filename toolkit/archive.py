@@ -68,7 +68,7 @@ def unpack_stream(stream: IO[bytes], target: Path, name: str, on_file: Callable[
     """As `unpack`, from the bytes of a plain tar."""
     try:
         target.mkdir(parents=True)
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
+        with opened_tar(stream) as tar:
             _Unpacker(target, name).all(tar, on_file)
             while stream.read(_CHUNK):
                 pass  # padding: the unpacker must be able to end well, and report damage at the very end
@@ -76,6 +76,27 @@ def unpack_stream(stream: IO[bytes], target: Path, name: str, on_file: Callable[
         raise InputError(f"{name} is damaged or truncated: {error}", hint="fetch it again") from error
     except OSError as error:
         raise ToolError(f"cannot unpack {name} into {target}: {error.strerror}") from error
+
+
+def opened_tar(stream: IO[bytes]) -> tarfile.TarFile:
+    """A tar that is read as it comes. Raises TarError for whatever is wrong with it: tarfile itself is not so strict."""
+    try:
+        return tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK)
+    except (ValueError, OverflowError) as error:
+        raise tarfile.ReadError(str(error)) from error
+
+
+def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Its members in their order. Raises TarError, as `opened_tar` does."""
+    members = iter(tar)
+    while True:
+        try:
+            member = next(members)
+        except StopIteration:
+            return
+        except (ValueError, OverflowError) as error:
+            raise tarfile.ReadError(str(error)) from error
+        yield member
 
 
 def plain_tar(archive: Path, target: Path, name: str) -> None:
@@ -181,7 +202,7 @@ class _Unpacker:
 
     def all(self, tar: tarfile.TarFile, on_file: Callable[[int], None]) -> None:
         """Unpack every member. Raises InputError for one that does not belong."""
-        for number, member in enumerate(tar, 1):
+        for number, member in enumerate(members_of(tar), 1):
             try:
                 self._member(tar, member)
             except (OSError, ValueError, OverflowError) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from . import run
-from .archive import DEB_MAGIC, command_output, magic_of
+from .archive import DEB_MAGIC, command_output, magic_of, members_of, opened_tar
 from .errors import InputError, ToolError
 from .pipeline.packages import install_hint
 
@@ -45,14 +45,14 @@ def members(package: Path, name: str) -> Iterator[Iterator[tuple[str, tarfile.Ta
     """
     _require(package, name)
     with command_output(("dpkg-deb", "--fsys-tarfile", str(package)), name) as stream:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
+        with opened_tar(stream) as tar:
             yield _members(tar, name)
         while stream.read(_CHUNK):
             pass  # dpkg-deb must be able to end well, and tell of damage at the very end
 
 
 def _members(tar: tarfile.TarFile, name: str) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
-    for member in tar:
+    for member in members_of(tar):
         path = member.name.removeprefix("./").strip("/")
         if member.name.startswith("/") or ".." in path.split("/"):
             raise InputError(

@@ -26,7 +26,7 @@ _MAX_LINKS = 40  # that a path may lead through: the kernel follows no more
 PATH_MAX = 4095  # bytes in a path, without its final NUL
 # What keeps a build within its memory, whatever it is given: an entry takes about 1 KB until its image is written and
 # read back; names, targets, attributes and maps of holes come on top.
-MAX_ENTRIES = 250_000
+MAX_ENTRIES = 200_000
 MAX_EXTRA = 48 << 20
 MAX_BYTES = 1 << 40  # of files, holes included: what an image says it holds is more than memory and disk could give
 _TOO_MUCH = "leave out what the guest does not need"
