@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from image_parts import build, rich_tree, rootfs_of, with_attributes
+from image_parts import build, file, rich_tree, rootfs_of, with_attributes
 from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.rootfs.tree import Bytes, Content, Kind, Node, Tree, hard_links, read_padded
 from kata_toolkit.spec.model import Image, Initrd
@@ -120,9 +120,11 @@ def with_init(tree: Tree, init: bytes) -> Tree:
     return tree
 
 
-def image_of(tree: Tree, init: bytes, folder: Path, align: int = 2, *, dax: bool = True, kind: str = "ext4") -> Path:
+def image_of(
+    tree: Tree, init: bytes, folder: Path, align: int = 2, *, dax: bool = True, kind: str = "ext4", layout: str = "auto"
+) -> Path:
     given = rootfs_of(with_init(tree, init), folder, hashlib.sha256(init).hexdigest())
-    return build([given, ImageStage(Image(format=kind, dax=dax), align)], "image", folder).path("image")
+    return build([given, ImageStage(Image(format=kind, dax=dax, layout=layout), align)], "image", folder).path("image")
 
 
 def nvdimm(image: Path) -> list[str | Path]:
@@ -148,6 +150,17 @@ def test_the_kernel_maps_an_erofs_image(tmp_path: Path, kernel: Path, init: byte
     tree = rich_tree()
     seen = boot(kernel, *nvdimm(image_of(tree, init, tmp_path, kind="erofs")), append=EROFS_DAX)
     assert re.search(r"/ erofs ro,.*dax(=always)?", seen.mount), seen.mount
+    assert list(differences(tree, seen, times=True, below=(b"dev/", b"dev"))) == []
+
+
+@pytest.mark.parametrize(("kind", "append"), [("ext4", DAX), ("erofs", EROFS_DAX)])
+def test_the_layout_huge_is_read_like_any_other(
+    tmp_path: Path, kernel: Path, init: bytes, kind: str, append: str
+) -> None:
+    tree = rich_tree()
+    tree.add(b"large", file(b"0123456789" * 300_000))
+    seen = boot(kernel, *nvdimm(image_of(tree, init, tmp_path, kind=kind, layout="huge")), append=append)
+    assert re.search(rf"/ {kind} ro,.*dax(=always)?", seen.mount), seen.mount
     assert list(differences(tree, seen, times=True, below=(b"dev/", b"dev"))) == []
 
 
