@@ -79,7 +79,7 @@ def unpack_stream(stream: IO[bytes], target: Path, name: str, on_file: Callable[
 
 
 def opened_tar(stream: IO[bytes]) -> tarfile.TarFile:
-    """A tar that is read as it comes. Raises TarError for whatever is wrong with it: tarfile itself is not so strict."""
+    """A tar that is read as it comes. Raises TarError for whatever is wrong with it, which tarfile itself does not."""
     try:
         return tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK)
     except (ValueError, OverflowError) as error:
