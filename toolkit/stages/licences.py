@@ -18,14 +18,15 @@ from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..static_c import StaticC
 
 COMPONENTS = "components.json"
-OURS, GPL = "Apache-2.0.txt", "GPL-2.0.txt"  # in licences/
+OURS, GPL, LGPL = "Apache-2.0.txt", "GPL-2.0.txt", "LGPL-2.1.txt"  # in licences/
 _COPYRIGHT, _LIBRARY = "copyright", "libc.a"
+_MUSL = "musl-gcc"
 
 
 @dataclass(frozen=True)
 class LicencesStage(Stage):
     """Output: ``licences/kata-toolkit/LICENSE``, ``licences/LIBRARY/copyright``, and ``licences/GPL-2.0.txt``, to which
-    the kernel's and busybox's refer; ``components.json``, with the C library.
+    busybox's refers, as glibc's does to ``licences/LGPL-2.1.txt``; ``components.json``, with the C library.
     """
 
     name: ClassVar[str] = "licences"
@@ -47,7 +48,8 @@ class LicencesStage(Stage):
         arch = arch_of(self.arch)
         compiler = StaticC.for_arch(arch)
         library = compiler.library(inputs)
-        files = {name: inputs.file_digest(resources.resource("licences", name)) for name in (OURS, GPL)}
+        texts = (OURS, GPL, *(() if compiler.command == _MUSL else (LGPL,)))
+        files = {name: inputs.file_digest(resources.resource("licences", name)) for name in texts}
         files[_LIBRARY] = inputs.file_digest(library)
         package = owner(_package(compiler, arch), library)
         facts: dict[str, Any] = {}
@@ -69,7 +71,9 @@ class LicencesStage(Stage):
         library = compiler.library(work.inputs)
         folder = work.out / "licences"
         _copy(resources.resource("licences", OURS), folder / "kata-toolkit" / "LICENSE", recipe.files[OURS])
-        _copy(resources.resource("licences", GPL), folder / GPL, recipe.files[GPL])
+        for name in (GPL, LGPL):
+            if name in recipe.files:
+                _copy(resources.resource("licences", name), folder / name, recipe.files[name])
         facts, text = recipe.options["library"], ""
         if facts and hashlib.md5(library.read_bytes(), usedforsecurity=False).hexdigest() != facts["md5"]:
             facts = {}  # a library of somebody's own in the package's place
@@ -86,12 +90,12 @@ def _package(compiler: StaticC, arch: Arch) -> str:
     """The Debian package that would bring the C library."""
     if not arch.native:
         return arch.libc_package
-    return "musl-dev" if compiler.command == "musl-gcc" else "libc6-dev"
+    return "musl-dev" if compiler.command == _MUSL else "libc6-dev"
 
 
 def _component(compiler: StaticC, facts: Mapping[str, str], digest: str, licence: str) -> Component:
     if not facts:
-        name = "musl" if compiler.command == "musl-gcc" else _LIBRARY
+        name = "musl" if compiler.command == _MUSL else _LIBRARY
         return Component(name, f"sha256:{digest}", sha256=digest)
     return Component(
         facts["package"],
