@@ -261,3 +261,32 @@ def test_a_program_that_names_its_folder_is_refused(crate: Path, tmp_path: Path)
     main.write_text(main.read_text().replace('"no root"', 'env!("CARGO_MANIFEST_DIR")'))
     said = refusal(cargo(crate), tmp_path / "cache")
     assert "holds the name of the folder it was built in" in said
+
+
+@pytest.mark.vm
+def test_a_crate_is_the_guests_first_process(crate: Path, tmp_path: Path, built_set: Path, root: Path) -> None:
+    """From the spec to the guest: it says its line on the console, and ends, which a kernel does not forgive."""
+    from kata_toolkit.errors import KataToolkitError
+    from kata_toolkit.vm.built_set import BuiltSet
+    from kata_toolkit.vm.options import Options
+    from kata_toolkit.vm.session import Session
+
+    files = json.loads((built_set / "manifest.json").read_text())["root"]
+    spec = {
+        "version": 1,
+        "name": "rusty",
+        "agent": {"kind": "cargo", "path": str(crate), "bin": "toy-agent"},
+        "kernel": {
+            "source": {
+                "kind": "prebuilt",
+                "vmlinux": {"path": str(built_set / files["kernel"])},
+                "config": {"path": str(built_set / files["kernel_config"])},
+            }
+        },
+    }
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    tool = root / ".venv/bin/kata-toolkit"
+    subprocess.run([tool, "build", "-q", tmp_path / "spec.yaml", "-o", tmp_path / "out"], check=True)
+    guest = BuiltSet.load(tmp_path / "out").bootable()
+    with pytest.raises(KataToolkitError, match="hello guest 3 0"):
+        Session.boot(guest, Options(accel="tcg", channel="serial"), note=lambda text: None)

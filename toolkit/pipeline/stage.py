@@ -29,6 +29,10 @@ PLACES = {
     "build": "the kernel's build folder, in the cache",
     "cc": "the compiler, behind ccache where it is installed",
     "busybox": "this machine's static busybox",
+    "source": "a copy of the agent's sources",
+    "toolchain": "the folder of the Rust toolchain",
+    "manifest": "the Cargo.toml of the package to build",
+    "bin": "the program to build",
     "mode": "how mmdebstrap becomes root: as it is, or in a user namespace",
     "repository": "the packages, fetched and checked, with an index",
 }
