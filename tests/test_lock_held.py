@@ -23,6 +23,7 @@ from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.stage import Inputs, Missing, Recipe, Stage, Work
 from kata_toolkit.pipeline.store import Store
 
+SPEC = Path("s.yaml")
 KEY = "rootfs.packages"
 
 
@@ -183,7 +184,7 @@ def test_another_wish_than_the_locks_is_refused_with_the_difference(store: Store
 def test_a_build_stops_before_anything_is_made(store: Store, held: Callable[..., HeldTo]) -> None:
     strict = held(lock(fire="fire 0", plate="plate 0"), strict=True)
     with pytest.raises(InputError) as caught:
-        prepare(STAGES, ["table"], BuildInputs(store, lock=strict), strict, whole=True)
+        prepare(SPEC, STAGES, ["table"], BuildInputs(store, lock=strict), strict, whole=True)
     messages = [p.message for p in caught.value.problems]
     assert messages == [
         'fire is "fire 1" here, and "fire 0" in s.lock.json',
@@ -206,7 +207,7 @@ def test_another_tool_is_told_once(store: Store, held: Callable[..., HeldTo]) ->
     told: list[str] = []
     lax = held(lock(fire="fire 0"), tell=told.append)
     inputs = BuildInputs(store, lock=lax)
-    prepare(STAGES, ["table"], inputs, lax, whole=True)
+    prepare(SPEC, STAGES, ["table"], inputs, lax, whole=True)
     Engine("x", STAGES, store, inputs, ignore, io.StringIO(), 1).build(["table"])
     assert told == ['fire is "fire 1" here, and "fire 0" in s.lock.json: the bytes may differ']
 
@@ -214,7 +215,8 @@ def test_another_tool_is_told_once(store: Store, held: Callable[..., HeldTo]) ->
 def test_offline_all_that_is_missing_is_told_with_digest_and_size(store: Store) -> None:
     inputs = BuildInputs(store, offline=True)
     with pytest.raises(ToolError) as caught:
-        prepare(STAGES, ["table"], inputs, None, whole=True)
+        prepare(SPEC, STAGES, ["table"], inputs, None, whole=True)
+    assert caught.value.problems[-1].hint == "on a machine with a network: kata-toolkit fetch s.yaml"
     assert [p.message for p in caught.value.problems] == [
         f"offline, and this is not in the cache: {what} 2 (sha256 {'a' * 64}, 1,234 bytes)"
         for what in ("bread", "salt")

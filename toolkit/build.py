@@ -79,7 +79,7 @@ def build_spec(
         for _ in range(_ATTEMPTS):
             inputs = BuildInputs(store, offline=offline, lock=held)
             if held or offline:
-                prepare(stages, only or outputs_of(spec), inputs, held, whole=not only)
+                prepare(spec.file, stages, only or outputs_of(spec), inputs, held, whole=not only)
             engine = Engine(spec.key, stages, store, inputs, emit, log, jobs)
             entries = engine.build(only or outputs_of(spec))
             chosen = list(artifacts(spec, _release(entries), entries))

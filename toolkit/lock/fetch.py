@@ -30,7 +30,7 @@ def fetch_spec(spec: Spec, emit: Emit, *, locked: bool = False) -> dict[str, Any
         store.sweep()
         inputs = BuildInputs(store, lock=held)
         if held:
-            prepare(stages, outputs_of(spec), inputs, held, whole=False)
+            prepare(spec.file, stages, outputs_of(spec), inputs, held, whole=False)
         for stage in stages:
             if stage.fetches:
                 fetched[stage.name] = _fetch(stage, store, inputs, emit)

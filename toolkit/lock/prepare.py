@@ -52,7 +52,7 @@ def lock_where_it_fits(spec: Spec) -> Answers | None:
 
 
 def prepare(
-    stages: Sequence[Stage], names: Iterable[str], inputs: BuildInputs, held: HeldTo | None, *, whole: bool
+    spec: Path, stages: Sequence[Stage], names: Iterable[str], inputs: BuildInputs, held: HeldTo | None, *, whole: bool
 ) -> None:
     """Hold a build to what it was given. ``whole``: all of a set is built, so the lock should hold nothing else.
 
@@ -73,11 +73,11 @@ def prepare(
         worst = max(seen.failed, key=lambda error: error.exit_code) if seen.failed else InputError("")
         raise type(worst).many(problems)
     if inputs.offline and seen.missing:
-        raise _lacking(seen.missing)
+        raise _lacking(seen.missing, spec)
 
 
-def _lacking(missing: Sequence[Missing]) -> KataToolkitError:
-    hint = "on a machine with a network: kata-toolkit fetch SPEC"
+def _lacking(missing: Sequence[Missing], spec: Path) -> KataToolkitError:
+    hint = f"on a machine with a network: kata-toolkit fetch {relative(spec)}"
     problems = [
         Problem(f"offline, and this is not in the cache: {_words(m)}", None, None) for m in dict.fromkeys(missing)
     ]

@@ -13,7 +13,7 @@ from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.sources.source import Base, Source
 from ..spec.model import Extension, FolderRootfs, TarballRootfs
 from .image import IMAGE, VERITY
-from .image_checks import check_commands, check_tools, check_with_tools
+from .image_checks import CHECKERS, check_commands, check_tools, check_with_tools
 from .image_pack import TOOL, pack_command, packed, tool_version
 
 INFO = "extension.json"
@@ -34,6 +34,7 @@ class ExtensionStage(Stage):
     extension: Extension
     arch: str = "x86_64"
 
+    checkers: ClassVar[frozenset[str]] = CHECKERS
     modules: ClassVar[tuple[str, ...]] = (
         "components.py",
         "image/dax.py",

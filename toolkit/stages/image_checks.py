@@ -21,7 +21,7 @@ _VERITY = Command(
     "@scratch@/filesystem", "@scratch@/digests", "@root_hash@",
 )  # fmt: skip
 
-CHECKERS = frozenset({"e2fsck", "fsck.erofs", "veritysetup"})
+CHECKERS = frozenset({"e2fsck", "fsck.erofs", "sfdisk", "veritysetup"})
 """For `Stage.checkers`."""
 
 
