@@ -32,7 +32,7 @@ def _whiteout(tree: Tree, member: Member) -> None:
     """Take away what a member says, if it is a whiteout."""
     folder, _, name = member.path.rpartition(b"/")
     if name == _OPAQUE:
-        _empty(tree, folder)
+        _empty(tree, tree.resolved(member.path).rpartition(b"/")[0])
     elif name.startswith(_WHITEOUT) and not name.startswith(_AUFS):
         hidden = name.removeprefix(_WHITEOUT)
         if hidden in (b"", b".", b".."):
@@ -42,10 +42,9 @@ def _whiteout(tree: Tree, member: Member) -> None:
 
 def _empty(tree: Tree, folder: bytes) -> None:
     """Take out all that is in a folder; the folder itself stays."""
-    place = tree.resolved(folder)
-    node = tree.get(place)
+    node = tree.get(folder)
     if node and node.kind is Kind.DIRECTORY:
-        tree.remove(place, itself=False)
+        tree.remove(folder, itself=False)
 
 
 def _add(tree: Tree, member: Member) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,13 @@ def _from_layout(folder: Path, tag: str | None, arch: str) -> ContainerImage:
     found = [m for m in _list(index, "manifests", folder) if tag in (None, _annotation(m))]
     if not found:
         tags = sorted({t for m in _list(index, "manifests", folder) if (t := _annotation(m))})
-        raise InputError(f'{folder} has no image with the tag "{tag}"', hint=f"there are: {', '.join(tags) or 'none'}")
-    manifests = list(_manifests(folder, found, arch, _MAX_DEPTH))
+        raise InputError(f'{folder} has no image with the tag "{tag}"', hint=f"there are: {_listed(tags) or 'none'}")
+    manifests = list(_manifests(folder, found, arch, _MAX_DEPTH, set()))
     if len({digest for digest, _ in manifests}) != 1:
         tags = sorted({t for m in found if (t := _annotation(m))})
         what = "several images" if manifests else "no image"
         raise InputError(
-            f"{folder} has {what} for {arch}", hint=f"name one by its tag: {', '.join(tags)}" if tags else None
+            f"{folder} has {what} for {arch}", hint=f"name one by its tag: {_listed(tags)}" if tags else None
         )
     digest, manifest = manifests[0]
     config = _json(_blob(folder, _field(manifest, "config", dict, folder)))
@@ -108,17 +108,18 @@ def is_for(descriptor: Mapping[str, Any], arch: str) -> bool:
 
 
 def _manifests(
-    folder: Path, descriptors: list[dict[str, Any]], arch: str, depth: int
+    folder: Path, descriptors: list[dict[str, Any]], arch: str, depth: int, seen: set[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The image manifests behind descriptors, those for other machines left out."""
+    """The image manifests behind descriptors, those for other machines left out, each once (``seen``: digests)."""
     for descriptor in descriptors:
-        if not is_for(descriptor, arch):
+        if not is_for(descriptor, arch) or str(descriptor.get("digest")) in seen:
             continue
+        seen.add(str(descriptor.get("digest")))
         document = _json(_blob(folder, descriptor))
         if descriptor.get("mediaType") in INDEX_TYPES or "manifests" in document:
             if not depth:
                 raise InputError(f"{folder} has indexes in indexes without end")
-            yield from _manifests(folder, _list(document, "manifests", folder), arch, depth - 1)
+            yield from _manifests(folder, _list(document, "manifests", folder), arch, depth - 1, seen)
         else:
             yield str(descriptor["digest"]).removeprefix("sha256:"), document
 
@@ -127,19 +128,31 @@ def _from_docker(folder: Path, tag: str | None, arch: str) -> ContainerImage:
     images = _json(folder / "manifest.json", list)
     if not all(isinstance(image, dict) for image in images):
         raise InputError(f"{folder / 'manifest.json'} does not describe images")
-    found = [image for image in images if tag is None or tag in (image.get("RepoTags") or ())]
+    found = [image for image in images if tag is None or tag in _repo_tags(image)]
     if len(found) != 1:
-        tags = sorted({str(t) for image in images for t in image.get("RepoTags") or ()})
+        tags = sorted({tag for image in images for tag in _repo_tags(image)})
         what = "several images" if found else f'no image with the tag "{tag}"'
-        raise InputError(f"{folder} has {what}", hint=f"there are: {', '.join(tags) or 'no tags'}")
+        raise InputError(f"{folder} has {what}", hint=f"there are: {_listed(tags) or 'no tags'}")
     config = _inside(folder, _field(found[0], "Config", str, folder))
     layers = tuple(_inside(folder, str(layer)) for layer in _field(found[0], "Layers", list, folder))
     return ContainerImage(sha256_of(config), layers, _diff_ids(_json(config), len(layers), arch, folder))
 
 
+def _repo_tags(image: Mapping[str, Any]) -> list[str]:
+    tags = image.get("RepoTags")
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+
+def _listed(names: list[str]) -> str:
+    """A few names of an image's, for a message: cut where they are long, and made readable."""
+    texts = [name[:80] if name.isprintable() else repr(name[:80]) for name in names[:20]]
+    return ", ".join([*texts, "…"] if len(names) > len(texts) else texts)
+
+
 def _diff_ids(config: dict[str, Any], layers: int, arch: str, folder: Path) -> tuple[str, ...]:
     if config.get("architecture") not in (None, arch):
-        raise InputError(f"the image in {folder} is for {config['architecture']}, and the guest for {arch}")
+        named = _listed([str(config["architecture"])])
+        raise InputError(f"the image in {folder} is for {named}, and the guest for {arch}")
     found = _field(_field(config, "rootfs", dict, folder), "diff_ids", list, folder)
     ids = [_DIGEST.fullmatch(str(one)) for one in found]
     if len(ids) != layers or not all(ids):
@@ -149,14 +162,15 @@ def _diff_ids(config: dict[str, Any], layers: int, arch: str, folder: Path) -> t
 
 def _annotation(descriptor: dict[str, Any]) -> str | None:
     annotations = descriptor.get("annotations")
-    return annotations.get(_TAG) if isinstance(annotations, dict) else None
+    tag = annotations.get(_TAG) if isinstance(annotations, dict) else None
+    return tag if isinstance(tag, str) else None
 
 
 def _blob(folder: Path, descriptor: dict[str, Any]) -> Path:
     """The file of a descriptor, held to its digest and size."""
     named = _DIGEST.fullmatch(str(descriptor.get("digest")))
     if not named:
-        raise InputError(f"{folder} names a blob by {descriptor.get('digest')!r}, which is no sha256")
+        raise InputError(f"{folder} names a blob by {str(descriptor.get('digest'))[:100]!r}, which is no sha256")
     path = folder / "blobs" / "sha256" / named[1]
     if not path.is_file():
         raise InputError(f"{folder} is incomplete: the blob sha256:{named[1]} is missing", hint="copy the image again")
@@ -175,9 +189,10 @@ def _layer(folder: Path, descriptor: dict[str, Any]) -> Path:
 
 def _inside(folder: Path, name: str) -> Path:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        raise InputError(f"the image in {folder} names {name!r}, which is not in it")
-    return path
+    with suppress(OSError, ValueError):  # for names that no path can have
+        if path.resolve().is_relative_to(folder.resolve()) and path.is_file():
+            return path
+    raise InputError(f"the image in {folder} names {name[:300]!r}, which is not in it")
 
 
 def _json(path: Path, kind: type = dict) -> Any:

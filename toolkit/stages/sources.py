@@ -95,11 +95,6 @@ class SourcesStage(Stage):
 
                 what = f"a blob of {item['reference']}"
                 yield from (Missing(what, name) for name in missing(item["reference"], item["digest"], inputs.cache))
-            elif item["kind"] == "oci":
-                from ..registry import missing
-
-                for digest in missing(item["reference"], item["digest"], inputs.cache):
-                    yield Missing(f"{item['reference']}: a blob", digest)
             elif pool.has(item["sha256"]):
                 continue
             elif item["kind"] == "url" and not item["url"].startswith("file:"):
