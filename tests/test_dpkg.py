@@ -14,6 +14,7 @@ Status: install ok installed
 Architecture: amd64
 Source: box-src (2:1.0-3)
 Version: 2:1.0-3+b1
+Built-Using: glibc (= 2.36-9)
 Description: x
  Package: not-this
 
@@ -55,6 +56,7 @@ def test_an_installed_package(root: Path) -> None:
     assert found is not None
     assert (found.version, found.arch, found.vendor) == ("2:1.0-3+b1", "amd64", "raspbian")
     assert (found.source, found.source_version, found.md5) == ("box-src", "2:1.0-3", "1" * 32)
+    assert found.built_using == "glibc (= 2.36-9)"
     assert found.copyright == root / "usr/share/doc/box/copyright"
 
 

@@ -115,6 +115,11 @@ def test_packages_crates_and_images(spec: Spec, bench: Bench) -> None:
     image = Component("alpine", "3.19", "oci", "c" * 64, origin="docker://x/alpine:3.19", namespace="docker.io/library")
     wrong = Component("odd", "1", licence="see file")
     collection = collected(spec, bench, rootfs(deb, crate, image, wrong))
+    using = Component(
+        "box", "1", "deb", source_name="box", source_version="1", built_using="glibc (= 2.36-9), g++ (= 1)"
+    )
+    of_box = json.loads(sources_json(collected(spec, bench, rootfs(using)), "s"))["parts"][0]
+    assert of_box["built_using"] == [{"name": "glibc", "version": "2.36-9"}, {"name": "g++", "version": "1"}]
     spdx, cyclonedx = sound(collection.bill())
     packages = {p["name"]: p for p in json.loads(spdx)["packages"]}
     assert packages["libstdc++6"]["sourceInfo"] == "built from source package: gcc-12"

@@ -17,7 +17,8 @@ class Component:
     ``sha256``: of the package's file, or of the program where there is no package. ``licence``: an SPDX expression, ""
     where it is not known. ``origin``: where it was fetched from. ``source_name``, ``source_version``: the source
     package that it was built from, for those who must offer the source with it. ``namespace``: whose package it is,
-    such as the distribution.
+    such as the distribution. ``built_using``: other source packages that are in it, as Debian's field of that name has
+    them: ``glibc (= 2.36-9), …``.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Component:
     source_name: str = ""
     source_version: str = ""
     namespace: str = ""
+    built_using: str = ""
 
     def as_json(self) -> dict[str, str]:
         """The component as plain JSON, without what is not known."""

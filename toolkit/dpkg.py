@@ -16,7 +16,9 @@ _DATABASE = Path("var/lib/dpkg")
 @dataclass(frozen=True, slots=True)
 class Owner:
     """An installed package. ``vendor``: the distribution, such as debian; ``md5``: of the file asked for, as the
-    package had it; ``copyright``: its copyright file, None where there is none."""
+    package had it; ``copyright``: its copyright file, None where there is none; ``built_using``: the field
+    Built-Using.
+    """
 
     package: str
     version: str
@@ -26,6 +28,7 @@ class Owner:
     source_version: str
     md5: str
     copyright: Path | None
+    built_using: str = ""
 
 
 def owner(package: str, file: Path, root: Path = Path("/")) -> Owner | None:
@@ -51,6 +54,7 @@ def owner(package: str, file: Path, root: Path = Path("/")) -> Owner | None:
                 source_version,
                 md5,
                 text if text.is_file() else None,
+                fields.get("Built-Using", ""),
             )
     return None
 

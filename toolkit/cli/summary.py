@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..set_paths import licences
+
 if TYPE_CHECKING:
-    from ..build import BuildResult
+    from ..build import BuildResult, BuiltArtifact
 
 
 def print_summary(result: BuildResult) -> None:
@@ -21,16 +23,29 @@ def print_summary(result: BuildResult) -> None:
     if not result.changed and not result.seconds:
         typer.echo(f"{result.target} is up to date ({len(result.stage_ids)} stages cached)")
         return
-    artefacts = [(a.path, size(a.size), size(a.allocated), a.sha256[:16]) for a in result.artifacts]
+    artefacts = [
+        (a.path, size(a.size), size(a.allocated), a.sha256[:16])
+        for a in result.artifacts
+        if not _is_text(a, result.name)
+    ]
+    texts = [a for a in result.artifacts if _is_text(a, result.name)]
+    if texts:  # hundreds, where there are packages
+        total, allocated = size(sum(a.size for a in texts)), size(sum(a.allocated for a in texts))
+        artefacts.append((f"{licences(result.name)}/… ({len(texts)} files)", total, allocated, ""))
     stages = [(stage, id_[:12], _time(result.seconds.get(stage))) for stage, id_ in result.stage_ids.items()]
     if sys.stdout.isatty():
         _print_tables(result, artefacts, stages)
     else:
         for row in artefacts:
-            typer.echo("{:<78} {:>10} {:>10}  {}".format(*row))
+            typer.echo("{:<78} {:>10} {:>10}  {}".format(*row).rstrip())
         for stage in stages:
             typer.echo("{:<15} {}  {:>8}".format(*stage))
     typer.echo(f"{result.target}: written" + (f"; log and timings in {result.report}" if result.seconds else ""))
+
+
+def _is_text(artifact: BuiltArtifact, name: str) -> bool:
+    """Whether it is one of the many beside the licences, which are told in one line."""
+    return artifact.path.startswith(f"{licences(name)}/")
 
 
 def print_allowed(target: Path) -> None:

@@ -12,8 +12,8 @@ from .expression import is_expression
 from .purl import purl_of
 from .spdx_ids import LICENCES
 
-ROLE, SOURCE = "kata-toolkit:role", "kata-toolkit:source"
-"""Properties: what a part is for, and which source package it was built from."""
+ROLE, SOURCE, BUILT_USING = "kata-toolkit:role", "kata-toolkit:source", "kata-toolkit:built-using"
+"""Properties: what a part is for, which source package it was built from, and which others are in it."""
 
 _TYPES: dict[Role, str] = {
     "agent": "application",
@@ -85,6 +85,8 @@ def _part(part: Part, patches: Mapping[str, list[SetFile]]) -> dict[str, Any]:
     if component.source_name:
         source = f"{component.source_name} {component.source_version}".rstrip()
         found["properties"].append({"name": SOURCE, "value": source})
+    if component.built_using:
+        found["properties"].append({"name": BUILT_USING, "value": component.built_using})
     if part.id in patches:
         found["pedigree"] = {"patches": [_patch(file) for file in patches[part.id]]}
     return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from .bill import Part, SetFile, short_version
 from .collect import Collection
 from .expression import is_expression
+
+_BUILT_USING = re.compile(r"([a-z0-9][a-z0-9+.-]*) \(= ([^)\s]+)\)")
 
 
 def sources_json(collection: Collection, name: str) -> bytes:
@@ -37,6 +40,9 @@ def _part(part: Part) -> dict[str, Any]:
         "licence": component.licence if is_expression(component.licence) else None,
         "origin": component.origin or None,
         "source": source if component.source_name else None,
+        "built_using": [
+            {"name": name, "version": version} for name, version in _BUILT_USING.findall(component.built_using)
+        ],
     }
 
 

@@ -85,7 +85,7 @@ def _part(part: Part) -> dict[str, Any]:
                 "referenceLocator": purl_of(component),
             }
         ],
-        "comment": ROLE + part.role + (f"; {text(part.note)}" if part.note else ""),
+        "comment": "; ".join(filter(None, (ROLE + part.role, text(part.note), _using(component)))),
     }
     if component.sha256:
         found["checksums"] = _checksums(component.sha256)
@@ -98,6 +98,10 @@ def _part(part: Part) -> dict[str, Any]:
     if component.source_name:
         found["sourceInfo"] = f"{BUILT_FROM}{component.source_name} {component.source_version}".rstrip()
     return found
+
+
+def _using(component: Component) -> str:
+    return f"other source packages are in it: {component.built_using}" if component.built_using else ""
 
 
 def _file(file: SetFile) -> dict[str, Any]:

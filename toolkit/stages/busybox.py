@@ -85,9 +85,11 @@ class BusyboxStage(Stage):
         (work.out / APPLETS).write_bytes(b"".join(path + b"\n" for path in applets_of(program)))
         (work.out / VERSION).write_text(version_of(program) + "\n")
         (work.out / COPYRIGHT).write_bytes(text)
-        source, version = source_of(control_fields(package, what))
+        fields = control_fields(package, what)
+        source, version = source_of(fields)
         facts = {key: wanted[key] for key in ("package", "version", "architecture", "sha256")}
-        (work.out / FACTS).write_text(json.dumps({**facts, "source": source, "source_version": version}) + "\n")
+        facts |= {"source": source, "source_version": version, "built_using": fields.get("Built-Using", "")}
+        (work.out / FACTS).write_text(json.dumps(facts) + "\n")
 
     def _found(self, inputs: Inputs) -> dict[str, Any]:
         """Which file the package is."""

@@ -226,7 +226,8 @@ def _as_option(package: Mapping[str, Any]) -> dict[str, Any]:
 
 def _described(package: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     source, version = source_of(fields)
-    return {**package, "source": source, "source_version": version}
+    more = {"built_using": fields["Built-Using"]} if "Built-Using" in fields else {}
+    return {**package, "source": source, "source_version": version, **more}
 
 
 def _require_installed(tar: Path, packages: Sequence[Mapping[str, Any]]) -> None:

@@ -107,6 +107,7 @@ def _component(compiler: StaticC, facts: Mapping[str, str], digest: str, licence
         source_name=facts["source"],
         source_version=facts["source_version"],
         namespace=facts["vendor"],
+        built_using=facts["built_using"],
     )
 
 

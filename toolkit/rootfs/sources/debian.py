@@ -70,4 +70,5 @@ def _component(package: dict[str, str], licences: dict[str, bytes]) -> Component
         source_name=package["source"],
         source_version=package["source_version"],
         licence=licence_of(text),
+        built_using=package.get("built_using", ""),
     )

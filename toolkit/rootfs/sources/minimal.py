@@ -110,6 +110,7 @@ def _component(package: Mapping[str, Any]) -> Component:
         source_name=package["source"],
         source_version=package["source_version"],
         namespace=package["vendor"],
+        built_using=package["built_using"],
     )
 
 
