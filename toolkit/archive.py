@@ -23,6 +23,8 @@ _COMPRESSIONS: dict[bytes, tuple[str, ...]] = {
     b"BZh": ("bzip2", "-dc"),
     b"\x28\xb5\x2f\xfd": ("zstd", "-dc"),
 }
+# What Python's tarfile raises for headers that make no sense to it, besides its own errors.
+_TARFILES_OWN = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError)
 _TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
@@ -82,7 +84,7 @@ def opened_tar(stream: IO[bytes]) -> tarfile.TarFile:
     """A tar that is read as it comes. Raises TarError for whatever is wrong with it, which tarfile itself does not."""
     try:
         return tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK)
-    except (ValueError, OverflowError) as error:
+    except _TARFILES_OWN as error:
         raise tarfile.ReadError(str(error)) from error
 
 
@@ -94,7 +96,7 @@ def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             member = next(members)
         except StopIteration:
             return
-        except (ValueError, OverflowError) as error:
+        except _TARFILES_OWN as error:
             raise tarfile.ReadError(str(error)) from error
         yield member
 
