@@ -20,7 +20,7 @@ from ..errors import InputError
 CHUNK = 1 << 20
 NAME_MAX = 255  # bytes in one name: linux/limits.h, and ext4's own limit
 _FAR = 1 << 63  # behind every range
-# A name that needs no second look: as tar writes nearly all of them, perhaps with "./" before and "/" behind.
+# A name that needs no second look: as nearly all are, perhaps with "./" before and "/" behind.
 _PLAIN_NAME = re.compile(rb"(?:\./)?([^./\0][^/\0]*(?:/[^./\0][^/\0]*)*)/?", re.DOTALL)
 _MAX_LINKS = 40  # that a path may lead through: the kernel follows no more
 PATH_MAX = 4095  # bytes in a path, without its final NUL
@@ -134,8 +134,10 @@ class Node:
     @property
     def extra(self) -> int:
         """Bytes of memory that it takes beyond what all nodes do, roughly."""
-        size = len(self.target) + sum(len(name) + len(value) + 100 for name, value in self.xattrs)
-        return size + (100 * len(self.content.ranges) if self.content else 0)
+        size = len(self.target)
+        if self.xattrs:
+            size += sum(len(name) + len(value) + 100 for name, value in self.xattrs)
+        return size + 100 * max(len(self.content.ranges) - 1, 0) if self.content else size
 
 
 def chunks(content: Content) -> Iterator[tuple[int, bytes]]:
