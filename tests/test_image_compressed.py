@@ -10,13 +10,25 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from image_parts import AGENT, AGENT_SHA256, Sparse, build, file, rich_tree, rootfs_of, tree_of, with_attributes
+from image_parts import (
+    AGENT,
+    AGENT_SHA256,
+    PackedWithZstd,
+    Sparse,
+    build,
+    file,
+    rich_tree,
+    rootfs_of,
+    tree_of,
+    with_attributes,
+)
 from kata_toolkit.errors import ToolError
 from kata_toolkit.image.decompress import lz4, zstd
 from kata_toolkit.image.erofs_packed import Cluster, Packed
 from kata_toolkit.image.erofs_read import ErofsReader
 from kata_toolkit.image.filesystem import lookup
 from kata_toolkit.image.layout import layout_for
+from kata_toolkit.image.make import Wanted, write_image
 from kata_toolkit.image.readback import image_problems
 from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.rootfs.agent_file import AgentFile
@@ -57,7 +69,7 @@ def packed_tree() -> Tree:
 
 
 def stage(folder: Path, tree: Tree, compression: str = "lz4hc", **more: object) -> Entry:
-    image = Image(format="erofs", dax=False, compression=compression, **more)  # type: ignore[arg-type]  # a test's own
+    image = Image(format="erofs", dax=False, compression=compression, **more)
     return build([rootfs_of(tree, folder), ImageStage(image, 2)], "image", folder)
 
 
@@ -174,6 +186,23 @@ def test_what_does_not_decompress() -> None:
     assert zstd(frame, len(plain)) == plain
     with pytest.raises(ValueError, match="decompress"):
         zstd(frame, len(plain) - 1)
+
+
+def test_zstd_is_read_back(tmp_path: Path) -> None:
+    """With what a newer mkfs.erofs would give: the tool at hand may not know zstd."""
+    tree = tree_of({b"sbin/init": file(AGENT, 0o755), b"text": file(words(1_234_567)), b"zeros": file(bytes(200_000))})
+    files = PackedWithZstd(tree)
+    assert len(files.packed) == 3
+    made = write_image(
+        tree, tmp_path / "image", Wanted("erofs", dax=False), "ab" * 32, compressed=(files, files.packed)
+    )
+    agent = AgentFile(b"sbin/init", AGENT_SHA256)
+    assert list(image_problems(tmp_path / "image", made.layout, "erofs", tree, agent)) == []
+    data = bytearray((tmp_path / "image").read_bytes())
+    at = data.index(b"\x28\xb5\x2f\xfd", len(data) // 4)  # the beginning of a frame
+    data[at + 500] ^= 1
+    (tmp_path / "image").write_bytes(data)
+    assert list(image_problems(tmp_path / "image", made.layout, "erofs", tree, agent)) != []
 
 
 def test_the_same_bytes_on_another_file_system(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from image_parts import build, file, rich_tree, rootfs_of, tree_of
+from image_parts import PackedWithZstd, build, file, rich_tree, rootfs_of, tree_of
+from kata_toolkit.image.make import Wanted, write_image
 from kata_toolkit.rootfs.tree import Node
 from kata_toolkit.spec.model import Image, Initrd
 from kata_toolkit.stages.image import ImageStage
@@ -26,7 +27,9 @@ arch: x86_64
 kernel:
   source: {kind: debian, package: linux-source-6.12}
   features: {add: [thp, erofs-compressed]}
-  options: {CONFIG_RD_XZ: y, CONFIG_RD_LZ4: y, CONFIG_RD_LZO: y, CONFIG_RD_LZMA: y, CONFIG_RD_BZIP2: y}
+  options:
+    {CONFIG_RD_XZ: y, CONFIG_RD_LZ4: y, CONFIG_RD_LZO: y, CONFIG_RD_LZMA: y, CONFIG_RD_BZIP2: y,
+     CONFIG_EROFS_FS_ZIP_ZSTD: y}
 """
 MIB = 1 << 20
 BLOCK_EROFS = "root=/dev/vda1 ro rootfstype=erofs"
@@ -53,6 +56,11 @@ def toucher(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     options = ["-static", "-no-pie", "-Os", "-Wall", "-Wextra", "-Werror", "-Wl,-z,max-page-size=2097152"]
     subprocess.run([compiler, *options, "-o", target, source], check=True)
     return target.read_bytes()
+
+
+def virtio_blk(image: Path) -> list[str]:
+    drive = ["-drive", f"if=none,id=root,file={image},format=raw,readonly=on", "-device", "virtio-blk-pci,drive=root"]
+    return ["-machine", "q35,accel=tcg", "-m", "256M", *drive]
 
 
 def touched(kernel: Path, image: Path, append: str) -> dict[str, dict[str, int]]:
@@ -98,8 +106,17 @@ def test_the_kernel_unpacks_compressed_files(tmp_path: Path, large_kernel: Path,
     given = rootfs_of(tree, tmp_path, hashlib.sha256(init).hexdigest())
     stage = ImageStage(Image(format="erofs", dax=False, compression=compression), 2)
     image = build([given, stage], "image", tmp_path).path("image")
-    drive = ["-drive", f"if=none,id=root,file={image},format=raw,readonly=on", "-device", "virtio-blk-pci,drive=root"]
-    seen = boot(large_kernel, "-machine", "q35,accel=tcg", "-m", "256M", *drive, append=BLOCK_EROFS)
+    seen = boot(large_kernel, *virtio_blk(image), append=BLOCK_EROFS)
+    assert list(differences(tree, seen, times=True, below=(b"dev/", b"dev"))) == []
+
+
+def test_the_kernel_unpacks_files_packed_with_zstd(tmp_path: Path, large_kernel: Path, init: bytes) -> None:
+    tree = with_init(rich_tree(), init)
+    tree.add(b"text", file(b"".join(b"line %d of many\n" % number for number in range(50_000))))
+    files = PackedWithZstd(tree)
+    write_image(tree, tmp_path / "image", Wanted("erofs", dax=False), "ab" * 32, compressed=(files, files.packed))
+    assert len(files.packed) > 2
+    seen = boot(large_kernel, *virtio_blk(tmp_path / "image"), append=BLOCK_EROFS)
     assert list(differences(tree, seen, times=True, below=(b"dev/", b"dev"))) == []
 
 
