@@ -78,6 +78,7 @@ def test_both_forms_of_the_kernel_and_its_facts_come_out(bench: Bench, tmp_path:
         "source": {"name": "linux-signed-amd64", "version": "6.12.9+1"},
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "licence": "",
+        "built_using": "",
     }
 
 

@@ -217,3 +217,27 @@ def test_uuids_are_well_formed_and_follow_the_text() -> None:
     made = uuid.UUID(uuid_of("x"))
     assert (made.version, made.variant) == (8, uuid.RFC_4122)
     assert uuid_of("x") == uuid_of("x") != uuid_of("y")
+
+
+def test_a_packaged_kernel_and_its_modules(spec: Spec, bench: Bench) -> None:
+    facts = {
+        "package": "linux-image-x",
+        "version": "6.1-1",
+        "architecture": "amd64",
+        "source": {"name": "linux-signed-amd64", "version": "6.1+1"},
+        "sha256": "a" * 64,
+        "licence": "",
+        "built_using": "linux (= 6.1-1)",
+    }
+    files = (("release", b"6.12.9\n"), ("vmlinux", b"\x7fELF"), ("package.json", json.dumps(facts).encode()))
+    entries = bench.build([Given("kernel", files), rootfs()])
+    recipes = {"kernel": {}, "rootfs": {"inputs": {"kernel_modules/modules.tar": "b" * 64}}}
+    collection = Collection(spec, list(artifacts(spec, "6.12.9", entries)), entries, recipes)
+    kernel, modules = part(collection, "linux-image-x"), part(collection, "linux-image-x-modules")
+    assert (kernel.licence, modules.licence) == ("GPL-2.0-only WITH Linux-syscall-note",) * 2
+    assert modules.sha256 == "b" * 64
+    said = json.loads(sources_json(collection, "s"))["kernel"]
+    assert said["source"] == {"name": "linux-signed-amd64", "version": "6.1+1"}
+    assert said["built_using"] == [{"name": "linux", "version": "6.1-1"}], "where the source of a signed kernel is"
+    assert said["made_from"] is None
+    sound(collection.bill())

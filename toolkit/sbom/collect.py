@@ -14,9 +14,10 @@ from ..pipeline.layout import Artifact
 from ..pipeline.store import Entry
 from ..spec.model import Spec
 from .bill import SET, Bill, Link, Part, Relation, Role, SetFile
-from .kernel import kernel_component, kernel_source
+from .kernel import kernel_component, kernel_modules, kernel_source
 
 OURS, OURS_NAME = "Apache-2.0", "kata-toolkit"
+_MODULES = ("kernel/modules.tar", "kernel_modules/modules.tar")  # what the root file system may have taken
 _OUR_FOLDERS = ("agent/", "loader/", "wrapper/")
 _VERSION = re.compile(r"\d+(?:\.\d+)+[0-9A-Za-z.+~-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -110,6 +111,14 @@ class Collection:
         self._made |= {file.role: file.id for file in self.files if file.role in ("image", "initrd")}
         for component in self._components("rootfs"):
             self._link(root, "CONTAINS", self._add(component, "package"))
+        for name, digest in sorted(self._recipes["rootfs"].get("inputs", {}).items()):
+            if name in _MODULES and "kernel" in self._made:
+                kernel = self._parts[self._made["kernel"]]
+                modules = self._add(
+                    kernel_modules(kernel.component, digest), "package", "those in the root file system"
+                )
+                self._link(root, "CONTAINS", modules)
+                self._link(modules, "GENERATED_FROM", kernel.id)
         given = options.get("sha256") or options.get("content")
         if options.get("kind") in ("directory", "tarball") and given:
             fetched = self._fetched("rootfs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..components import Component
@@ -29,7 +30,13 @@ def kernel_component(entry: Entry) -> Component:
         source_name=package["source"]["name"],
         source_version=package["source"]["version"],
         namespace="debian",
+        built_using=package.get("built_using", ""),
     )
+
+
+def kernel_modules(kernel: Component, sha256: str) -> Component:
+    """The kernel's modules that are in a root file system, as the tar they came in."""
+    return replace(kernel, name=f"{kernel.name}-modules", kind="generic", sha256=sha256, namespace="")
 
 
 def kernel_source(entries: Mapping[str, Entry], recipes: Mapping[str, Mapping[str, Any]]) -> Component | None:

@@ -65,6 +65,7 @@ class PackagedKernelStage(Stage):
             "source": _source(fields),
             "sha256": digest,
             "licence": _licence(work.out / LICENCES),
+            "built_using": fields.get("Built-Using", ""),
         }
         (work.out / "release").write_text(release + "\n")
         (work.out / PACKAGE).write_text(json.dumps(facts, indent=1) + "\n")
