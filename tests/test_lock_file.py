@@ -147,6 +147,12 @@ BROKEN: list[tuple[str, Callable[[str], str], str, str]] = [
     ("more in an answer", replaced('"kind": "debian"', '"kind": "debian", "path": "/x"'), "", 'unknown key "path"'),
     ("a package without a version", replaced('"version": "1.0-1"', '"versions": "1.0-1"'), "", 'lacks "version"'),
     ("a tool's version as a number", replaced('"GNU Make 4.3"', "4.3"), "", "expected a string"),
+    ("an option for a package", replaced('linux-source-6.12",\n', '--help",\n'), "", "expected a package's name"),
+    ("a way out", replaced('linux-source-6.12",\n', '../x",\n'), "", "expected a package's name"),
+    ("a version with a blank", replaced('"6.12.9-1"', '"6.12.9-1 x"'), "", "expected a package's version"),
+    ("a version with a line", replaced('"6.12.9-1"', '"6.12.9-1\\n"'), "", "expected a package's version"),
+    ("an address without a scheme", replaced("https://deb.example/pool/bash", "-o/bash"), "", "expected an address"),
+    ("another architecture's name", replaced('"amd64"', '"amd64 i386"'), "", "expected the name of an architecture"),
     ("a key twice", replaced('"gcc": ', '"gcc": "13",\n    "gcc": '), "", "gcc. is already given"),
     ("a control character", replaced("GNU Make", "GNU\x01Make"), "", "control character"),
 ]  # fmt: skip

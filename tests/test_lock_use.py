@@ -19,7 +19,9 @@ from typing import Any
 import jsonschema
 import pytest
 from kata_toolkit.apt import LISTS
+from oci_parts import Layout
 from package_parts import elf
+from registry_parts import home_without_tls, serving
 
 MISSING = "a0" * 32
 LINUX = "linux-source-6.12"
@@ -362,6 +364,33 @@ def test_another_file_than_the_locked_one_is_never_taken(desk: Desk, web: str) -
     desk.write(wrong)
     desk.good("lock", "s.yaml")
     assert f"not {MISSING}" in desk.bad(2, "build", "s.yaml", "--only", "kernel")
+
+
+@pytest.mark.tool
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_an_image_stays_what_its_tag_was_when_it_was_locked(desk: Desk) -> None:
+    with serving() as registry:
+        home = home_without_tls(desk.folder, registry.host)
+        digests = []
+        for content in (b"old", b"new"):
+            made = Layout(desk.folder / content.decode())
+            made.image({"bin": None, "bin/sh": content})
+            digests.append(registry.put("shell", "1", made.done()))
+            if content == b"old":
+                rootfs = f'{{kind: oci, reference: "{registry.host}/shell:1"}}'
+                desk.write(local(desk), rootfs, given_agent(desk))
+                desk.good("lock", "s.yaml", HOME=home)
+        assert desk.document()["inputs"]["rootfs.image"]["answer"]["digest"] == digests[0]
+        assert registry.blobs.pop(digests[0])  # gone from the registry, as old images go
+        told = desk.bad(3, "build", "s.yaml", "--offline", HOME=home)
+        assert f"(sha256 {digests[0]})" in told
+        desk.bad(3, "fetch", "s.yaml", HOME=home)
+        told = desk.good("lock", "s.yaml", "--update", "rootfs.image", HOME=home)
+        assert f"{registry.host}/shell:1  {digests[0][:12]} → {digests[1][:12]}" in told
+        desk.good("fetch", "s.yaml", "--locked", "-q", HOME=home)
+    desk.good("build", "s.yaml", "--offline", "--locked", "-q", "--only", "rootfs", HOME=home)
+    manifest = json.loads((desk.folder / "out/s/manifest.json").read_text())
+    assert manifest["sources"]["image"]["digest"] == digests[1]
 
 
 # ---- offline ----
