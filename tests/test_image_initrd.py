@@ -197,3 +197,15 @@ def test_a_tool_that_packs_wrongly_is_found_out(tmp_path: Path, monkeypatch: pyt
 def test_padding_is_what_cpio_writes(tmp_path: Path) -> None:
     write_cpio(Tree(), tmp_path / "c")
     assert (tmp_path / "c").stat().st_size % cpio._PADDING == 0
+
+
+def test_holes_cost_nothing_and_no_initrd_is_endless(tmp_path: Path) -> None:
+    """A hole of gigabytes was once written as zeros, out of as much memory."""
+    tree = tree_of({b"init": file(b"x", 0o755), b"holes": file(Sparse(3 << 30, ((1 << 30, b"data"),)))})
+    write_cpio(tree, tmp_path / "cpio")
+    info = (tmp_path / "cpio").stat()
+    assert info.st_size > 3 << 30
+    assert info.st_blocks * 512 < 1 << 20
+    tree.add(b"more", file(Sparse(3 << 30, ())))
+    with pytest.raises(InputError, match="the initrd is larger than 4 GiB"):
+        write_cpio(tree, tmp_path / "more")

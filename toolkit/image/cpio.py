@@ -23,13 +23,15 @@ _TRAILER = b"TRAILER!!!"
 _PADDING = 512  # of the whole archive, as cpio(1) does
 _LIMIT = 1 << 32  # every number has eight hex digits
 _MAX_NAME = 4096
+_MAX_SIZE = 4 << 30
 _WHOLE_HEADER = re.compile(_MAGIC + rb"[0-9A-Fa-f]{104}")
 
 
 def write_cpio(tree: Tree, path: Path) -> int:
     """Write a tree; returns the number of members. The same tree gives the same bytes.
 
-    Raises InputError for what the format cannot hold (extended attributes, files of 4 GiB), ToolError for the disk.
+    Raises InputError for what the format cannot hold (extended attributes, files of 4 GiB) and for what is too large,
+    ToolError for the disk.
     """
     linked = hard_links(tree.walk())
     numbers: dict[int, int] = {}
@@ -69,9 +71,14 @@ def _write_member(out: BinaryIO, name: bytes, node: Node, number: int, links: in
     elif size and node.content:
         start = out.tell()
         for offset, data in chunks(node.content):
-            out.write(bytes(start + offset - out.tell()))
+            out.seek(start + offset)  # a hole stays one on this disk, and is zeros to whoever reads it
             out.write(data)
-        out.write(bytes(start + size - out.tell()))
+        out.seek(start + size)
+    if out.tell() > _MAX_SIZE:
+        raise InputError(
+            f"the initrd is larger than {_MAX_SIZE >> 30} GiB, which no guest has the memory to unpack",
+            hint="boot an image, which stays on disk",
+        )
     out.write(bytes(-out.tell() % 4))
 
 
