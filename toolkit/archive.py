@@ -220,6 +220,10 @@ class _Unpacker:
         target = self._root / path
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)
+        elif member.issparse():  # a header of a few bytes may stand for terabytes of zeros
+            raise InputError(
+                f"{self._name} has a file with holes: {member.name}", hint="pack it without tar's --sparse"
+            )
         elif member.isreg():
             self._file(tar, member, target)
         elif member.issym():
