@@ -58,6 +58,8 @@ def _members(tar: tarfile.TarFile, name: str) -> Iterator[tuple[str, tarfile.Tar
             raise InputError(
                 f"{name} has a member that would lie outside of it: {member.name}", hint="do not trust this package"
             )
+        if member.issparse():  # a header of a few bytes may stand for terabytes of zeros
+            raise InputError(f"{name} has a file with holes: {member.name}", hint="do not trust this package")
         yield path, member, tar.extractfile(member) if member.isreg() else None
 
 
