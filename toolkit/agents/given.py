@@ -87,7 +87,7 @@ class TarballKind(AgentKind):
         plain_tar(archive, plain, name)
         if taken(self.agent.archive, work.inputs)[1] != work.recipe.files["archive"]:
             raise ToolError(f"{archive} changed while it was used", hint="build again")
-        with open_tar(plain) as tar:
+        with open_tar(plain, name) as tar:
             node = member_of(tar.tree(), member, name)
             assert node.content is not None  # noqa: S101 -- it is a regular file
             with target.open("xb") as out:
