@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kata_toolkit.errors import InputError
 from kata_toolkit.lock.model import Lock, Locked
-from kata_toolkit.lock.paths import lock_path
-from kata_toolkit.lock.read import find_lock, read_lock
+from kata_toolkit.lock.paths import find_lock, lock_path
+from kata_toolkit.lock.read import read_lock
 from kata_toolkit.lock.text import lock_text
 
 SHA, OTHER = "a1" * 32, "b2" * 32

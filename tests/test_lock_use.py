@@ -344,7 +344,7 @@ def test_what_the_spec_no_longer_asks_for(desk: Desk) -> None:
 def test_a_broken_lock_stops_every_verb_that_would_use_it(desk: Desk) -> None:
     desk.write(local(desk))
     desk.lock.write_text('{"version": 1,\n')
-    for words in (["build"], ["build", "--locked"], ["lock"], ["fetch"], ["plan"]):
+    for words in (["build"], ["build", "--locked"], ["lock"], ["fetch"], ["plan"], ["validate"]):
         assert "s.lock.json:2:1: error: is no JSON" in desk.bad(2, words[0], "s.yaml", *words[1:])
 
 

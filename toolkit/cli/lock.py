@@ -25,8 +25,7 @@ def lock(
     """Resolve every package, image and tool to a version and a digest, and keep them in NAME.lock.json."""
     from ..errors import CheckError, InputError, relative
     from ..lock.changes import changes
-    from ..lock.paths import lock_path
-    from ..lock.read import find_lock
+    from ..lock.paths import find_lock, lock_path
     from ..lock.resolve import resolve, write_lock
     from ..spec.load import load_spec
 

@@ -13,14 +13,15 @@ def validate(
     specs: list[Path] = typer.Argument(..., metavar="SPEC…", help="The specs to check.", readable=False),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
-    """Check specs: every mistake at once, each with its place, the line, and what to do."""
+    """Check specs and their lock files: every mistake at once, each with its place, the line, and what to do."""
     from ..errors import InputError, Problem
+    from ..lock.paths import find_lock
     from ..spec.load import load_spec
 
     problems: list[Problem] = []
     for spec in specs:
         try:
-            load_spec(spec)
+            find_lock(load_spec(spec).file)
         except InputError as error:
             problems += error.problems
         else:

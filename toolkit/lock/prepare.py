@@ -11,7 +11,7 @@ from ..events import Emit, Note
 from ..pipeline.inputs import Answers, BuildInputs
 from ..pipeline.stage import Missing, Stage
 from ..spec.model import Spec
-from .paths import lock_path
+from .paths import find_lock, lock_path
 
 if TYPE_CHECKING:
     from .held import HeldTo
@@ -23,32 +23,25 @@ def held_to_lock(spec: Spec, emit: Emit, *, locked: bool = False, needed: bool =
 
     Raises InputError for a lock that is damaged or, where it must be there, missing.
     """
-    path = lock_path(spec.file)
-    if not path.exists() and not path.is_symlink():
+    lock = find_lock(spec.file)
+    if lock is None:
         if locked or needed:
             hint = f"kata-toolkit lock {relative(spec.file)}"
-            raise InputError(f"{path.name}, which --locked needs, is not there", hint=hint)
+            raise InputError(f"{lock_path(spec.file).name}, which --locked needs, is not there", hint=hint)
         return None
-    from .held import HeldTo  # most specs have no lock, and reading one takes longer than a build of nothing
-    from .read import read_lock
+    from .held import HeldTo
 
-    return HeldTo(
-        read_lock(Path(relative(path))),
-        Path(relative(spec.file)),
-        strict=locked,
-        tell=lambda text: emit(Note("lock", text)),
-    )
+    return HeldTo(lock, Path(relative(spec.file)), strict=locked, tell=lambda text: emit(Note("lock", text)))
 
 
 def lock_where_it_fits(spec: Spec) -> Answers | None:
     """What a spec's lock file tells those who build no set; None without one. Raises InputError for a damaged one."""
-    path = lock_path(spec.file)
-    if not path.exists():
+    lock = find_lock(spec.file)
+    if lock is None:
         return None
     from .held import WhereItFits
-    from .read import read_lock
 
-    return WhereItFits(read_lock(Path(relative(path))))
+    return WhereItFits(lock)
 
 
 def prepare(

@@ -6,24 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, Problem, Where, relative
+from ..errors import InputError, Problem, Where
 from ..pipeline.store import cache_folder
 from ..spec.schema import check, in_file_order, load_schema
 from ..spec.soundness_memo import SoundnessMemo
 from ..spec.source import Source, read_source
 from ..spec.yamltree import parse
 from .model import Lock, Locked
-from .paths import lock_path
 from .text import VERSION
 
 _MAX_BYTES = 16 << 20  # some 40,000 packages
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
-
-
-def find_lock(spec: Path) -> Lock | None:
-    """The lock beside a spec; None when there is none. Raises InputError for one that is damaged."""
-    path = lock_path(spec)
-    return read_lock(Path(relative(path))) if path.exists() or path.is_symlink() else None
 
 
 def read_lock(path: Path) -> Lock:
