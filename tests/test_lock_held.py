@@ -234,7 +234,7 @@ def test_a_question_is_answered_by_the_lock_only_where_it_fits() -> None:
 
 
 def renewed(store: Store, old: Lock | None, update: frozenset[str] | None, stage: Larder | None = None) -> Any:
-    recorder = Recorder(store, old, update, offline=False)
+    recorder = Recorder(store, old, update)
     (stage or Larder()).plan(recorder)
     return recorder.found[KEY].answer
 

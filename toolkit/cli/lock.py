@@ -28,12 +28,15 @@ def lock(
     from ..lock.paths import find_lock, lock_path
     from ..lock.resolve import resolve, write_lock
     from ..spec.load import load_spec
+    from .progress import renderer
 
     if names and not update:
         raise InputError(f"what is to become of {', '.join(names)}?", hint=f"kata-toolkit lock {spec} --update NAME")
     loaded = load_spec(spec)
     old = find_lock(loaded.file)
-    new = resolve(loaded, old, update=frozenset(names or ()) if update else None, offline=offline)
+    with renderer(as_json=False, quiet=json) as emit:
+        anew = frozenset(names or ()) if update else None
+        new = resolve(loaded, old, update=anew, offline=offline, emit=emit)
     found = changes(old, new)
     path = lock_path(loaded.file)
     stale = old is None or not old.says_as(new)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InputError, Problem, ToolError
+from ..events import Emit, Progress, ignore
 from ..pipeline.files import write_atomically
 from ..pipeline.inputs import BuildInputs
 from ..pipeline.store import Store, cache_folder
@@ -24,10 +25,18 @@ from .text import lock_text
 class Recorder(BuildInputs):
     """Inputs that write down every answer, and take them from an earlier lock where they still hold."""
 
-    def __init__(self, store: Store, old: Lock | None, update: frozenset[str] | None, *, offline: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        old: Lock | None,
+        update: frozenset[str] | None,
+        *,
+        offline: bool = False,
+        emit: Emit = ignore,
+    ) -> None:
         super().__init__(store, offline=offline)
         self.found: dict[str, Locked] = {}
-        self._old, self._update = old, update
+        self._old, self._update, self._emit = old, update, emit
 
     def resolved(
         self,
@@ -38,6 +47,7 @@ class Recorder(BuildInputs):
         renew: Callable[[Any, frozenset[str]], Any] | None = None,
     ) -> Any:
         if key not in self.found:
+            self._emit(Progress("lock", 0, 0, "", f"looking for {key}"))
             wish = plain(request)
             old = self._old.inputs.get(key) if self._old else None
             kept = old if old and old.request == wish else None
@@ -66,7 +76,14 @@ class Recorder(BuildInputs):
         self.found[key] = Locked(OBSERVED, plain(found))
 
 
-def resolve(spec: Spec, old: Lock | None, *, update: frozenset[str] | None = None, offline: bool = False) -> Lock:
+def resolve(
+    spec: Spec,
+    old: Lock | None,
+    *,
+    update: frozenset[str] | None = None,
+    offline: bool = False,
+    emit: Emit = ignore,
+) -> Lock:
     """The lock of a spec as it is today.
 
     ``update``: the wishes and packages to be found anew (empty: all of them); None: only what ``old`` does not
@@ -74,7 +91,7 @@ def resolve(spec: Spec, old: Lock | None, *, update: frozenset[str] | None = Non
     """
     _require_known(update, old)
     store = Store(cache_folder())
-    inputs = Recorder(store, old, update, offline=offline)
+    inputs = Recorder(store, old, update, offline=offline, emit=emit)
     seen = Survey(stages_of(spec), inputs).walk(outputs_of(spec))
     inputs.save()
     if seen.failed:
