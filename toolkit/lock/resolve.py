@@ -117,8 +117,9 @@ def _require_known(update: frozenset[str] | None, old: Lock | None) -> None:
     if not update:
         return
     known = sorted(set(old.names())) if old else []
+    wishes = f"its wishes are: {', '.join(sorted(old.inputs))}" if old and old.inputs else None
     problems = [
-        Problem(f"nothing in the lock file is called {name}", None, did_you_mean(name, known))
+        Problem(f"nothing in the lock file is called {name}", None, did_you_mean(name, known) or wishes)
         for name in sorted(update)
         if name not in known
     ]
