@@ -173,7 +173,39 @@ def container_images() -> list[bytes]:
         (index % described("manifest.v1+json", 1), manifest, config),
         (index % described("index.v1+json", 1), index % platform, *shifted),
     ]
+    docker = '[{"Config": "blobs/sha256/@1", "RepoTags": ["x:1"], "Layers": ["blobs/sha256/@2"]}]'
+    images.append((docker, config.replace("@3", "@2")))
     return [CUT.join([*(text.encode() for text in texts), layer]) for texts in images]
+
+
+def copyrights() -> list[bytes]:
+    """Debian's machine-readable form, and free words."""
+    head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
+    files = "Files: *\nCopyright: a\nLicense: GPL-2+ and (Expat or BSD-3-clause), and other\n text\n\n"
+    return [(head + files + "License: Expat\n words\n").encode(), b"This is free.\n"]
+
+
+def bills() -> list[bytes]:
+    component = {
+        "type": "library", "name": "a", "version": "1", "purl": "pkg:deb/debian/a@1",
+        "licenses": [{"expression": "MIT OR (GPL-2.0-only)"}],
+        "hashes": [{"alg": "SHA-256", "content": "f" * 64}], "properties": [{"name": "x", "value": "y"}],
+    }  # fmt: skip
+    package = {
+        "name": "a", "SPDXID": "SPDXRef-a", "versionInfo": "1", "licenseDeclared": "MIT", "sourceInfo": "s 1",
+        "checksums": [{"algorithm": "SHA256", "checksumValue": "f" * 64}],
+        "externalRefs": [{"referenceType": "purl", "referenceLocator": "pkg:deb/debian/a@1"}],
+    }  # fmt: skip
+    documents = [
+        {"bomFormat": "CycloneDX", "metadata": {"component": {"name": "set"}}, "components": [component]},
+        {
+            "spdxVersion": "SPDX-2.3",
+            "name": "set",
+            "packages": [package],
+            "files": [{"fileName": "./x", "checksums": []}],
+        },
+    ]
+    return [json.dumps(document).encode() for document in documents]
 
 
 def debs() -> list[bytes]:
@@ -272,5 +304,5 @@ def specs() -> list[bytes]:
         "rootfs": {"kind": "oci", "path": "x", "overlay": [{"kind": "file", "path": "/x", "source": "y"}]},
         "runtime": {"kata": "4.1", "hypervisors": {"qemu": {"settings": {"default_memory": 256}}}},
     }
-    text = "# guest\nversion: 1\nname: &n guest\nkernel:\n  patches: [a, *n]\n  cmdline: [\"\\u00e9\"]\nimage: |\n x\n"
+    text = '# guest\nversion: 1\nname: &n guest\nkernel:\n  patches: [a, *n]\n  cmdline: ["\\u00e9"]\nimage: |\n x\n'
     return [text.encode(), json.dumps(document).encode(), b"version: 1\nname: guest\n"]

@@ -33,6 +33,9 @@ from kata_toolkit.rootfs.tar import open_tar
 from kata_toolkit.rootfs.tar_header import BLOCK
 from kata_toolkit.rootfs.tar_pax import Pax, parse_records, xattrs_of
 from kata_toolkit.rootfs.tree import Kind, Tree, chunks
+from kata_toolkit.sbom.dep5 import licence_of
+from kata_toolkit.sbom.expression import is_expression
+from kata_toolkit.sbom.read import read_bill
 from kata_toolkit.spec.load import load_spec
 
 _READ_AT_MOST = 16 << 20  # bytes of contents: a file of holes may be said to have terabytes
@@ -152,7 +155,9 @@ def _container_image(data: bytes) -> None:
             text = _REFERENCE.sub(lambda m: known.get(m[2], {}).get(m[1], b""), documents[number])
             digest = hashlib.sha256(text).hexdigest()
             known[b"%d" % number] = {b"@": digest.encode(), b"~": b"%d" % len(text)}
-            (blobs / digest if number else folder / "index.json").write_bytes(text)
+            (blobs / digest).write_bytes(text)
+            if number == 0:  # a list: what `docker save` writes
+                (folder / ("manifest.json" if text.startswith(b"[") else "index.json")).write_bytes(text)
         image = find_image(folder, tag=None, arch="amd64")
         with image_tree(image, folder / "scratch", lambda layer, to, name: shutil.copyfile(layer, to)) as tree:
             _read_tree(tree)
@@ -215,6 +220,18 @@ def _spec(data: bytes) -> None:
         load_spec(folder / "spec.yaml")
 
 
+def _copyright(data: bytes) -> None:
+    """What comes out stands in bills of materials: it must be what they allow."""
+    licence = licence_of(data.decode(errors="replace"))
+    assert not licence or is_expression(licence), licence
+
+
+def _bill(data: bytes) -> None:
+    with _on_disk(data) as (_, path):
+        for entry in read_bill(path).entries:
+            is_expression(entry.licence)
+
+
 TARGETS = {
     "tar": Target(_tar, seeds.tars, mend=seeds.mended_tar),
     "pax": Target(_pax, seeds.paxes),
@@ -231,4 +248,6 @@ TARGETS = {
     "module": Target(_module, seeds.modules),
     "program": Target(_program, seeds.programs),
     "spec": Target(_spec, seeds.specs),
+    "copyright": Target(_copyright, seeds.copyrights),
+    "bill": Target(_bill, seeds.bills),
 }
