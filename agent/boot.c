@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,16 +55,6 @@ static void mount_all(const struct boot_mount *mounts, size_t count)
     }
 }
 
-/* An initramfs unpacked into rootfs cannot be pivoted away from. A bind mount of it, moved over it, can. */
-static void leave_rootfs(void)
-{
-    struct statfs root;
-    if (statfs("/", &root) < 0 || ((unsigned long)root.f_type != RAMFS_MAGIC && (unsigned long)root.f_type != TMPFS_MAGIC))
-        return;
-    if (mount("/", "/", NULL, MS_BIND, NULL) < 0 || chdir("/..") < 0 || chroot(".") < 0)
-        log_line(LOG_ERROR, "cannot leave the initramfs' own mount, containers will not start: %m");
-}
-
 static void open_console(void)
 {
     /* The kernel gives no standard streams when /dev/console was missing; later descriptors must not take 0 to 2. */
@@ -90,6 +81,18 @@ bool boot_expected(void)
     const char *mark = getenv("KATA_AGENT_SERVICE");
     service = getpid() != 1 && mark && strcmp(mark, "1") == 0;
     return getpid() == 1 || service;
+}
+
+/* An initramfs unpacked into rootfs cannot be pivoted away from. A bind mount of it, moved over it, can. A service
+ * takes along what is mounted below, in a mount namespace of its own: what systemd shares nothing can pivot in. */
+static void leave_rootfs(void)
+{
+    struct statfs root;
+    if (statfs("/", &root) < 0 || ((unsigned long)root.f_type != RAMFS_MAGIC && (unsigned long)root.f_type != TMPFS_MAGIC))
+        return;
+    bool alone = !service || (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+    if (!alone || mount("/", "/", NULL, MS_BIND | (service ? MS_REC : 0), NULL) < 0 || chdir("/..") < 0 || chroot(".") < 0)
+        log_line(LOG_ERROR, "cannot leave the initramfs' own mount, containers will not start: %m");
 }
 
 void boot_begin(void)

@@ -59,12 +59,16 @@ _VOLATILE = tuple(
     )
 )
 _MACHINE_ID = b"etc/machine-id"
+_JOURNAL = (
+    b"var/log/journal"  # where it is, logs are kept: on a disk that no guest has. And an initrd cannot hold its ACLs
+)
 
 
 def clean(tree: Tree) -> None:
     """Take out what belongs to one machine or one installation. /etc/machine-id stays as an empty file, in whose place
     an id for the time being can be mounted (machine-id(5))."""
     _remove_files(tree, lambda path: any(pattern.fullmatch(path) for pattern in _VOLATILE))
+    tree.drop([_JOURNAL])
     tree.add(_MACHINE_ID, Node(Kind.FILE, 0o444, content=Bytes(b"")))
 
 
