@@ -18,7 +18,7 @@ from kata_toolkit.image.erofs_read import ErofsReader
 from kata_toolkit.image.ext4_read import Ext4Reader
 from kata_toolkit.image.filesystem import walk
 from kata_toolkit.image.make import Made, Wanted, write_image
-from kata_toolkit.image.placement import Piece, merged, place
+from kata_toolkit.image.placement import Piece, Pieces, merged
 from kata_toolkit.image.readback import image_problems
 from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.rootfs.agent_file import AgentFile
@@ -153,7 +153,7 @@ def test_auto_is_huge_where_it_costs_little(tmp_path: Path, tree: Tree, wanted: 
 def test_pieces_never_overlap_and_whole_pages_lie_on_boundaries(found: list[tuple[int, int]], first: int) -> None:
     pieces = [Piece(logical, length) for logical, length in found]
     for huge in (False, True):
-        starts, end = place(pieces, first, huge=huge)
+        starts, end = Pieces(pieces).place(first, huge=huge)
         ranges = sorted((start, start + piece.length) for start, piece in zip(starts, pieces, strict=True))
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(ranges))
         assert all(first <= start and stop <= end for start, stop in ranges)

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..rootfs.tree import CHUNK, Kind, Node, Tree, read_padded, shown
 from .erofs_packed import Packed, PackedFiles
 from .erofs_xattr import attributes
-from .placement import Piece, Shape, place
+from .placement import Piece, Pieces, Shape
 from .sparse_file import SparseFile
 
 BLOCK = 4096
@@ -103,17 +103,17 @@ class Erofs:
             inode.packed = packed.get(id(inode.node)) if packed else None
             _measure(inode, self._build_time, tails=files is not None)
         self._files = [i for i in self._inodes if i.node.kind is Kind.FILE and i.data_blocks]
-        self._pieces = [Piece(0, inode.data_blocks) for inode in self._files]
+        self._pieces = Pieces([Piece(0, inode.data_blocks) for inode in self._files])
         self._first_file = self._allocate()
 
     @property
     def huge_pages(self) -> int:
         """How many 2 MiB pages of files can be mapped whole, if the shape allows it."""
-        return sum(piece.huge_pages for piece in self._pieces)
+        return self._pieces.huge_pages
 
     def smallest(self, shape: Shape) -> int:
         """Its size in bytes."""
-        return place(self._pieces, self._first_file, huge=shape.huge)[1] * BLOCK
+        return self._pieces.place(self._first_file, huge=shape.huge)[1] * BLOCK
 
     def fits(self, size: int, shape: Shape) -> bool:
         """Whether it fits that many bytes."""
@@ -128,7 +128,7 @@ class Erofs:
         """
         if not self.fits(size, shape):
             raise InputError(f"a file system of {self.smallest(shape)} bytes does not fit {size}")
-        starts, blocks = place(self._pieces, self._first_file, huge=shape.huge)
+        starts, blocks = self._pieces.place(self._first_file, huge=shape.huge)
         for inode, start in zip(self._files, starts, strict=True):
             inode.data_at = start
         self._write_inodes(out, offset, uuid, blocks)
@@ -139,7 +139,7 @@ class Erofs:
             for position, data in self._file_data(inode):
                 out.write(offset + inode.data_at * BLOCK + position, data)
         progress(len(self._files), len(self._files))
-        used = self._first_file + sum(piece.length for piece in self._pieces)
+        used = self._first_file + self._pieces.blocks
         return Written(size // BLOCK, used, len(self._inodes))
 
     def _allocate(self) -> int:

@@ -16,7 +16,7 @@ from . import ext4_records as records
 from .ext4_frame import Taken, geometry_for, write_frame
 from .ext4_records import BLOCK, Extent, Geometry
 from .ext4_xattr import attribute_block, inline_attributes
-from .placement import Piece, Shape, merged, place
+from .placement import Piece, Pieces, Shape, merged
 from .sparse_file import SparseFile
 
 _MAX_BLOCKS = 1 << 32
@@ -81,14 +81,14 @@ class Ext4:
                 _measure(inode)
             except InputError as error:
                 raise _named(error, inode.path) from error
-        self._pieces = [piece for inode in self._inodes for piece in inode.pieces]
+        self._pieces = Pieces([piece for inode in self._inodes for piece in inode.pieces])
         self._own = sum(inode.own_blocks for inode in self._inodes)
         self._last_inode = max(records.FIRST_INODE - 1, self._inodes[-1].number)
 
     @property
     def huge_pages(self) -> int:
         """How many 2 MiB pages of files can be mapped whole, if the shape allows it."""
-        return sum(piece.huge_pages for piece in self._pieces)
+        return self._pieces.huge_pages
 
     def smallest(self, shape: Shape) -> int:
         """The least size in bytes that holds it."""
@@ -110,7 +110,7 @@ class Ext4:
     def _end(self, blocks: int, shape: Shape) -> int:
         """The first block behind all that is used, in a file system of that many."""
         first = self._geometry(blocks, shape).first_data + self._own
-        return place(self._pieces, first, huge=shape.huge)[1] if self._pieces else first
+        return self._pieces.place(first, huge=shape.huge)[1]
 
     def write(self, out: SparseFile, offset: int, size: int, shape: Shape, uuid: bytes, progress: Progress) -> Written:
         """Write it at ``offset`` of a file, ``size`` bytes large; ``uuid`` has 16 bytes.
@@ -143,7 +143,7 @@ class Ext4:
         for inode in self._inodes:
             inode.own_at = block
             block += inode.own_blocks
-        starts, _ = place(self._pieces, block, huge=shape.huge)
+        starts, _ = self._pieces.place(block, huge=shape.huge)
         ranges = [(0, block)]
         at = iter(starts)
         for inode in self._inodes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 BLOCK = 4096
 HUGE_PAGE = 2 << 20
@@ -47,43 +48,60 @@ class Piece:
         return max((self.logical + self.length) // _PER_PAGE - first, 0)
 
 
-def place(pieces: Sequence[Piece], first: int, *, huge: bool) -> tuple[list[int], int]:
-    """The first block of each piece, and the end of them all: the first block behind the last one.
+class Pieces:
+    """All pieces of a file system's files. Where they would lie is worked out once for each way that is asked for."""
 
-    Pieces come in order from ``first`` on; with ``huge`` those that hold a whole 2 MiB page do, each where the page
-    falls on a boundary, and the others fill the gaps before they follow.
-    """
-    starts = [0] * len(pieces)
-    at = first
-    gaps: list[tuple[int, int]] = []
-    for index, piece in enumerate(pieces):
-        if huge and not piece.huge_pages:
-            continue
-        start = at + (piece.logical - at) % _PER_PAGE if huge else at
-        if start > at:
-            gaps.append((at, start))
-        starts[index] = start
-        at = start + piece.length
-    if not huge:
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self._huge = [index for index, piece in enumerate(pieces) if piece.huge_pages]
+        self._known: dict[tuple[int, bool], tuple[list[int], int]] = {}
+        self.blocks = sum(piece.length for piece in pieces)
+        self.huge_pages = sum(pieces[index].huge_pages for index in self._huge)
+
+    def place(self, first: int, *, huge: bool) -> tuple[list[int], int]:
+        """The first block of each piece, and the end of them all: the first block behind the last one.
+
+        Pieces come in order from ``first`` on; with ``huge`` those that hold a whole 2 MiB page do, each where the
+        page falls on a boundary, and the others fill the gaps before they follow.
+        """
+        huge = huge and bool(self._huge)
+        if (first, huge) not in self._known:
+            self._known[first, huge] = self._placed_huge(first) if huge else self._placed(first)
+        return self._known[first, huge]
+
+    def _placed(self, first: int) -> tuple[list[int], int]:
+        starts = [*accumulate((piece.length for piece in self._pieces), initial=first)]
+        return starts[:-1], starts[-1]
+
+    def _placed_huge(self, at: int) -> tuple[list[int], int]:
+        starts = [-1] * len(self._pieces)
+        gaps: list[tuple[int, int]] = []
+        for index in self._huge:
+            piece = self._pieces[index]
+            start = at + (piece.logical - at) % _PER_PAGE
+            if start > at:
+                gaps.append((at, start))
+            starts[index] = start
+            at = start + piece.length
+        gaps.reverse()
+        window: list[tuple[int, int]] = []
+        for index, piece in enumerate(self._pieces):
+            if starts[index] >= 0:
+                continue
+            while gaps and len(window) < _OPEN_GAPS:
+                window.append(gaps.pop())
+            length = piece.length
+            for number, (start, end) in enumerate(window):
+                if start + length <= end:
+                    starts[index] = start
+                    window[number] = (start + length, end)
+                    if start + length == end:
+                        del window[number]
+                    break
+            else:
+                starts[index] = at
+                at += length
         return starts, at
-    gaps.reverse()
-    window: list[tuple[int, int]] = []
-    for index, piece in enumerate(pieces):
-        if piece.huge_pages:
-            continue
-        while gaps and len(window) < _OPEN_GAPS:
-            window.append(gaps.pop())
-        for number, (start, end) in enumerate(window):
-            if start + piece.length <= end:
-                starts[index] = start
-                window[number] = (start + piece.length, end)
-                if start + piece.length == end:
-                    del window[number]
-                break
-        else:
-            starts[index] = at
-            at += piece.length
-    return starts, at
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
