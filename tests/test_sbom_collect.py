@@ -241,3 +241,30 @@ def test_a_packaged_kernel_and_its_modules(spec: Spec, bench: Bench) -> None:
     assert said["built_using"] == [{"name": "linux", "version": "6.1-1"}], "where the source of a signed kernel is"
     assert said["made_from"] is None
     sound(collection.bill())
+
+
+def test_crates_are_linked_into_the_agent(spec: Spec, bench: Bench) -> None:
+    digest = hashlib.sha256(b"program").hexdigest()
+    parts = [Component("tiny", "1.0", "cargo", "a" * 64, licence="MIT"), Component("agent", "2.0", "cargo", digest)]
+    info = json.dumps({"version": 1, "kind": "cargo", "components": [c.as_json() for c in parts]}).encode()
+    agent = Given("agent", (("init", b"program"), ("agent.json", info)), (("kind", "cargo"),))
+    collection = collected(spec, bench, rootfs(), agent)
+    [of_agent] = collection.of_role("agent")
+    [crate] = collection.of_role("package")
+    assert (of_agent.component.name, crate.component.name) == ("agent", "tiny")
+    spdx, _ = sound(collection.bill())
+    links = json.loads(spdx)["relationships"]
+    wanted = {"spdxElementId": f"SPDXRef-{of_agent.id}", "relatedSpdxElement": f"SPDXRef-{crate.id}"}
+    assert {**wanted, "relationshipType": "STATIC_LINK"} in links
+
+
+def test_our_own_agent_holds_the_c_library(spec: Spec, bench: Bench) -> None:
+    ours = json.dumps({"version": 1, "components": [Component("kata-toolkit-agent", "1").as_json()]}).encode()
+    agent = Given("agent", (("init", b"program"), ("agent.json", ours)), (("kind", "builtin"),))
+    libc = Given("licences", (("components.json", json.dumps([Component("musl", "1.2").as_json()]).encode()),))
+    collection = collected(spec, bench, rootfs(), agent, libc)
+    component = part(collection, "kata-toolkit-agent")
+    assert component.sha256 == hashlib.sha256(b"program").hexdigest()
+    assert component.source_name == "kata-toolkit"
+    spdx, _ = sound(collection.bill())
+    assert spdx.count(b'"STATIC_LINK"') == 1

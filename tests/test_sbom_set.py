@@ -169,9 +169,10 @@ def test_what_is_shown(tool: Path, small: Path, root: Path) -> None:
         jsonschema.validate(json.loads(answer.stdout), schema(root, name))
 
 
-def test_a_build_with_nothing_to_do_writes_no_bill(small: Path, cache: Path) -> None:
+def test_a_build_with_nothing_to_do_writes_no_bill(tool: Path, small: Path, cache: Path) -> None:
     """Not even the code that would is loaded: their digests are remembered."""
     spec = small.parent / "small.yaml"
+    built(tool, spec, small, cache)
     program = (
         "import sys; from kata_toolkit.cli.app import run; "
         f"status = run(['build', '-q', {str(spec)!r}, '-o', {str(small)!r}]); "

@@ -70,6 +70,7 @@ class Collection:
         libraries = [self._add(c, "library") for c in self._components("licences")]
         self._kernel()
         self._root()
+        self._agent(toolkit, libraries)
         self._programs(toolkit, libraries)
         for stage in sorted(self._entries.keys() - {"agent", "licences", "rootfs"}):
             for component in self._components(stage):
@@ -126,21 +127,26 @@ class Collection:
             source = Component(name, sha256=given, origin=fetched.get("url", ""))
             self._link(root, "GENERATED_FROM", self._add(source, "source", "what the root file system was made from"))
 
+    def _agent(self, toolkit: str, libraries: list[str]) -> None:
+        """The agent, with what is linked into it."""
+        entry = self._entries.get("agent")
+        if entry is None:
+            return
+        digest = entry.files["init"].sha256
+        listed = self._components("agent") or [Component("agent", sha256=digest)]
+        program, *crates = sorted(listed, key=lambda component: component.sha256 != digest)
+        if not program.sha256:
+            program = replace(program, sha256=digest)
+        ours = self._recipes["agent"].get("options", {}).get("kind") == "builtin"
+        agent = self._made["agent"] = self._add(_of_ours(program) if ours else program, "agent")
+        self._link(self._made.get("rootfs", SET), "CONTAINS", agent)
+        self._built(agent, toolkit, libraries if ours else [])
+        for crate in crates:
+            self._link(agent, "STATIC_LINK", self._add(crate, "package"))
+
     def _programs(self, toolkit: str, libraries: list[str]) -> None:
-        """The agent, the wrapper and the loader: ours are static, so the C library is in them."""
+        """The wrapper and the loader: as our agent they are static, so the C library is in them."""
         root = self._made.get("rootfs")
-        if "agent" in self._entries:
-            kind = self._recipes["agent"].get("options", {}).get("kind")
-            digest = self._entries["agent"].files["init"].sha256
-            ours = kind == "builtin"
-            for component in self._components("agent") or [Component("agent", sha256=digest)]:
-                known = component
-                if not component.sha256 and component.kind == "generic":
-                    known = replace(component, sha256=digest)
-                agent = self._add(_of_ours(known) if ours else known, "agent" if known.sha256 == digest else "package")
-                self._made.setdefault("agent", agent)
-                self._link(root or SET, "CONTAINS", agent)
-                self._built(agent, toolkit, libraries if ours else [])
         for stage, file, name in (("wrapper", "wrapper", "wrapper"), ("kernel_modules", "load", "loader")):
             entry = self._entries.get(stage)
             if entry is None or file not in entry.files:
