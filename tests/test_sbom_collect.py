@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from kata_toolkit.cli.app import run
 from kata_toolkit.components import Component
 from kata_toolkit.pipeline.layout import artifacts
 from kata_toolkit.pipeline.stage import Inputs, Recipe, Stage, Work
@@ -268,3 +269,20 @@ def test_our_own_agent_holds_the_c_library(spec: Spec, bench: Bench) -> None:
     assert component.source_name == "kata-toolkit"
     spdx, _ = sound(collection.bill())
     assert spdx.count(b'"STATIC_LINK"') == 1
+
+
+def test_a_package_that_changes_is_told(
+    spec: Spec, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the formats: the one before in SPDX, the one after in CycloneDX."""
+    same = Component(
+        "dash", "0.5", "deb", "c" * 64, "amd64", "GPL-2.0-or-later", source_name="dash", namespace="debian"
+    )
+    before = Component("bash", "5.1-1", "deb", "a" * 64, "amd64", "GPL-3.0-or-later", namespace="debian")
+    after = dataclasses.replace(before, version="5.2-1", sha256="b" * 64)
+    (tmp_path / "a.json").write_bytes(spdx_json(collected(spec, bench, rootfs(before, same)).bill()))
+    (tmp_path / "b.json").write_bytes(cyclonedx_json(collected(spec, bench, rootfs(after, same)).bill()))
+    assert run(["sbom", "diff", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 1
+    told = capsys.readouterr().out
+    assert "  ~ bash  version 5.1-1 → 5.2-1, digest aaaaaaaaaaaa → bbbbbbbbbbbb\n" in told
+    assert "0 added, 0 removed, 1 changed" in told
