@@ -115,7 +115,7 @@ def test_what_cannot_be_had(resolve: Resolve, case: str) -> None:
 
 def test_another_signature_is_refused(resolve: Resolve, tmp_path: Path) -> None:
     stranger = Archive(tmp_path / "stranger")
-    with pytest.raises(ToolError, match=r"guest.yaml:5:1: apt cannot read the sources.*(public key|sign)"):
+    with pytest.raises(ToolError, match=r"guest.yaml:9:1: apt cannot read the sources.*(public key|sign)"):
         resolve("tool", keyring=stranger.keyring)
 
 
@@ -238,9 +238,13 @@ def test_of_the_hosts_sources_those_of_the_suite(etc: Path) -> None:
 
 
 def test_a_suite_that_the_host_does_not_have(etc: Path) -> None:
-    with pytest.raises(InputError, match=r"no trixie with main \(they have: bookworm, .*nodistro") as caught:
-        host_sources("trixie", ("main",), "amd64", etc=etc)
-    assert "mirrors" in (caught.value.problems[0].hint or "")
+    for suite, hint in (("trixie", "mirrors: [ADDRESS]"), ("bookwrm", 'did you mean "bookworm"?')):
+        with pytest.raises(InputError, match=rf"no {suite} \(they have: bookworm, .*nodistro") as caught:
+            host_sources(suite, ("main",), "amd64", etc=etc)
+        assert hint in (caught.value.problems[0].hint or "")
+    with pytest.raises(InputError, match="bookworm has no mian for amd64") as caught:
+        host_sources("bookworm", ("mian",), "amd64", etc=etc)
+    assert caught.value.problems[0].hint == "it has: contrib, main"
 
 
 def test_mirrors_by_address_and_by_line() -> None:

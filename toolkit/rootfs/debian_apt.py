@@ -43,6 +43,8 @@ _UNSIGNED = re.compile(r"^'\S+' \S+\.deb \d+ (?!SHA256:)")
 _NO_VERSION = re.compile(r"Version '([^']+)' for '([^']+)' was not found")
 _KEEP_LINE = re.compile(r"^(?!Reading|Building|E: Unable to correct|Some packages could not|requested an impossible)")
 _MAX_LINES = 12
+_BAD = ("E: ", "W: Failed", "W: GPG")
+_ECHO = "E: Some index files failed"  # those that the lines before it name
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class PrivateApt:
 
     def _update(self) -> None:
         done = self._apt("apt-get", "-q", "update", lists=self._own)
-        failed = [line for line in done.output.splitlines() if line.startswith(("E: ", "W: Failed", "W: GPG"))]
+        failed = [line for line in done.output.splitlines() if line.startswith(_BAD) and not line.startswith(_ECHO)]
         if done.status or failed:
             self.forget()
             lines = [line[3:] for line in failed] or done.output.splitlines()[-3:]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError, Problem
+from ..spec.suggest import did_you_mean
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _ETC_APT = Path("/etc/apt")
@@ -115,21 +116,26 @@ def host_sources(
     Raises InputError when none is left.
     """
     suites = {suite + suffix for suffix in _SUITE_SUFFIXES}
-    known, found = set[str](), list[AptSource]()
+    known: dict[str, set[str]] = {}
+    found: list[AptSource] = []
     for source in _all(etc):
         if source.uri.startswith("cdrom:") or "Trusted" in source.fields or not source.components:
             continue
-        known.add(source.suite)
+        known.setdefault(source.suite, set()).update(source.components)
         arches = source.fields.get("Architectures", arch).split()
         shared = tuple(name for name in source.components if name in components)
         if source.suite in suites and shared and arch in arches:
             signed = {"Signed-By": str(keyring)} if keyring else {}
             found.append(replace(source, components=shared, fields={**source.fields, **signed}))
-    if not found:
-        has = ", ".join(sorted(known)) or "none"
+    if not found and suite in known:
         raise InputError(
-            f"this machine's apt sources have no {suite} with {' or '.join(components)} (they have: {has})",
-            hint="say where it is: mirrors: [ADDRESS]",
+            f"in this machine's apt sources, {suite} has no {' or '.join(components)} for {arch}",
+            hint=f"it has: {', '.join(sorted(known[suite]))}",
+        )
+    if not found:
+        raise InputError(
+            f"this machine's apt sources have no {suite} (they have: {', '.join(sorted(known)) or 'none'})",
+            hint=did_you_mean(suite, known) or "say where it is: mirrors: [ADDRESS]",
         )
     return tuple({source.stanza(): source for source in found}.values())
 

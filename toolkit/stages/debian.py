@@ -130,7 +130,8 @@ class DebianStage(Stage):
         packages = [(package.text, package.where) for package in self.rootfs.packages]
         if self.rootfs.init == "systemd" and not any(text.partition("=")[0] == _SYSTEMD for text, _ in packages):
             packages.append((_SYSTEMD, self.rootfs.where))
-        return Wish(tuple(packages), self._sources(), self._arch.debian, self.rootfs.variant, self.rootfs.where)
+        where = self.rootfs.mirrors[0].where if self.rootfs.mirrors else self.rootfs.where
+        return Wish(tuple(packages), self._sources(), self._arch.debian, self.rootfs.variant, where)
 
     def _sources(self) -> tuple[AptSource, ...]:
         rootfs = self.rootfs
