@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -120,6 +122,12 @@ static bool is_name(const char *name)
     return true;
 }
 
+static bool is_mounted(const char *folder)
+{
+    struct statfs found;
+    return statfs(folder, &found) == 0 && (unsigned long)found.f_type == EROFS_SUPER_MAGIC_V1;
+}
+
 /* Whether there are digests is the image's word, not the command line's: an image that has them is never mounted
  * without. Writes the path of what to mount. */
 static const char *open_checked(const char *name, const char *params, const char *disk, char *node, size_t size)
@@ -153,6 +161,9 @@ static const char *mount_extension(const char *name, const char *params, unsigne
     char serial[MAX_NAME_BYTES + 16], disk[64], node[80], target[MAX_NAME_BYTES + sizeof EXTENSIONS_FOLDER];
     if (!is_name(name))
         return refuse(name, "that is no name of an extension");
+    snprintf(target, sizeof target, EXTENSIONS_FOLDER "%.*s", MAX_NAME_BYTES - 1, name);
+    if (is_mounted(target))
+        return NULL; /* by units of the root file system, before its agent started */
     snprintf(serial, sizeof serial, "extension-%.*s", MAX_NAME_BYTES - 1, name);
     if (!wait_for_disk(serial, timeout_s, disk, sizeof disk))
         return refuse(name, "no disk with the serial number %s appeared", serial);

@@ -1,5 +1,6 @@
 /* The guest's PID 1, or a service of it: boots what a guest needs, then serves the host until it is told to end. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "boot.h"
@@ -15,7 +16,7 @@
 #include "signals.h"
 #include "util.h"
 
-enum { CMDLINE_BYTES = 4096 };
+enum { CMDLINE_BYTES = 4096, EXTENSION_TIMEOUT_S = 3 };
 
 static struct settings settings;
 
@@ -49,6 +50,25 @@ static void mount_extensions(void)
     }
 }
 
+/* Under this name the program mounts them for another agent, and ends. */
+static bool only_mounts(const char *called)
+{
+    const char *slash = strrchr(called, '/');
+    return strcmp(slash ? slash + 1 : called, "kata-extensions") == 0;
+}
+
+static int mount_for_another(void)
+{
+    if (read_file("/proc/cmdline", cmdline, sizeof cmdline) < 0) {
+        fprintf(stderr, "kata-extensions: /proc/cmdline: %m\n");
+        return 1;
+    }
+    const char *problem = extensions_mount(cmdline, EXTENSION_TIMEOUT_S);
+    if (problem)
+        fprintf(stderr, "kata-extensions: %s\n", problem);
+    return problem != NULL;
+}
+
 static void finish(void)
 {
     boot_finish();
@@ -56,9 +76,11 @@ static void finish(void)
     metrics_note_idle();
 }
 
-int main(void)
+int main(int count, char **words)
 {
     uint64_t cycles = cycle_counter();
+    if (count > 0 && only_mounts(words[0]))
+        return mount_for_another();
     metrics_note_main(cycles, monotonic_ns());
     if (!boot_expected()) {
         fputs("kata-agent: this is the first process of a guest, not a program to run\n", stderr);

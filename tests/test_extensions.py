@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from image_parts import Given, build
+from image_parts import Given, build, tar_tree
+from kata_toolkit.arch import native
 from kata_toolkit.errors import InputError, KataToolkitError
 from kata_toolkit.image.verity import parse
 from kata_toolkit.kata.config import Built, Request, config_tree, config_values
@@ -23,6 +24,8 @@ from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.spec.load import load_spec
 from kata_toolkit.spec.model import Artifact, Extension, FolderRootfs, Hypervisor, TarballRootfs
 from kata_toolkit.stages.extension import ExtensionStage
+from kata_toolkit.stages.extension_mount import ExtensionMountStage
+from kata_toolkit.stages.rootfs import RootfsStage
 
 ROOT = Path(__file__).parents[1]
 PARTS = {"bin/tool": "#!/bin/sh\necho tool\n", "etc/greeting": "hello\n", "etc/empty": ""}
@@ -149,6 +152,44 @@ def test_extensions_that_cannot_be(parts: Path, tmp_path: Path) -> None:
     assert "5 extensions do not fit on the kernel's command line: 4 do" in one(many)
     said = one("{name: coco, kind: directory, path: parts, compression: lz4hc}")
     assert "features: {add: [erofs-compressed]}" in said
+
+
+# ---- another agent's guest ----
+
+
+def systemd_root(folder: Path, *names: str) -> dict[bytes, Any]:
+    """The root file system of a guest with systemd, an agent that is not ours, and an extension."""
+    for name in ("usr/lib/systemd/systemd", *names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    given = [Given("agent", {"init": b"agent"}), Given("extension_mount", {"init": b"mounter"})]
+    stage = RootfsStage(FolderRootfs(folder, init="systemd"), mounts=True)
+    return dict(tar_tree(build([*given, stage], "rootfs", folder.parent / "cache").path("rootfs.tar")).walk())
+
+
+def test_systemd_mounts_them_for_an_agent_that_does_not(tmp_path: Path) -> None:
+    tree = systemd_root(tmp_path / "root")
+    assert tree[b"usr/libexec/kata-extensions"].mode == 0o755
+    units = b"usr/lib/systemd/system/"
+    texts = {name: tree[units + name].content.read(0, tree[units + name].size).decode() for name in (
+        b"kata-extensions.service", b"kata-agent.service.d/extensions.conf")}  # fmt: skip
+    assert "ExecStart=/usr/libexec/kata-extensions\n" in texts[b"kata-extensions.service"]
+    assert "FailureAction=poweroff-force" in texts[b"kata-extensions.service"]
+    assert "Requires=kata-extensions.service" in texts[b"kata-agent.service.d/extensions.conf"]
+
+
+def test_katas_own_units_are_left_alone(tmp_path: Path) -> None:
+    tree = systemd_root(tmp_path / "root", "usr/lib/systemd/system/kata-extension-mount@.service")
+    assert b"usr/libexec/kata-extensions" not in tree
+
+
+@pytest.mark.tool
+def test_the_agent_called_by_that_name_mounts_and_ends(tmp_path: Path) -> None:
+    """On a machine without extensions it has nothing to do, and says so by ending well; it is no agent then."""
+    entry = build([ExtensionMountStage(native().name)], "extension_mount", tmp_path)
+    shutil.copy(entry.path("init"), tmp_path / "kata-extensions")
+    done = subprocess.run([tmp_path / "kata-extensions"], check=False, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # ---- what the agent reads ----

@@ -17,6 +17,7 @@ from kata_toolkit.stages import (
     busybox,
     debian,
     extension,
+    extension_mount,
     image,
     initrd,
     kernel,
@@ -56,6 +57,7 @@ NO_SAY_FOLDERS = ("pipeline/", "spec/")
 # Tools make the bytes of these; the recipe holds their commands, and the digest of every text we generate for them.
 BY_TOOLS = (
     agent.AgentStage,
+    extension_mount.ExtensionMountStage,
     debian.DebianStage,
     kernel.KernelStage,
     kernel_boot.KernelBootStage,  # QEMU counts

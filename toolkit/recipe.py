@@ -10,6 +10,7 @@ from .pipeline.stage import Stage
 from .spec.model import (
     Artifact,
     BinaryAgent,
+    BuiltinAgent,
     DebianRootfs,
     KernelSource,
     MinimalRootfs,
@@ -47,12 +48,14 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         AgentStage(spec.agent, spec.arch, libraries=not isinstance(spec.rootfs, MinimalRootfs)),
         *([BusyboxStage(spec.arch)] if _fetches_busybox(spec) else []),
         *_packages(spec),
+        *_mounter(spec),
         RootfsStage(
             spec.rootfs,
             modular=isinstance(spec.kernel.source, PackagedKernel),
             arch=spec.arch,
             facts=_facts(spec),
             foreign=_fetches_busybox(spec),
+            mounts=_lends_mounter(spec),
         ),
         ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
         *_initrd(spec),
@@ -104,6 +107,19 @@ def _extensions(spec: Spec) -> tuple[Stage, ...]:
     from .stages.extension import ExtensionStage
 
     return tuple(ExtensionStage(extension, spec.arch) for extension in spec.extensions)
+
+
+def _lends_mounter(spec: Spec) -> bool:
+    """Whether the agent leaves mounting the extension images to systemd."""
+    return bool(spec.extensions) and not isinstance(spec.agent, BuiltinAgent)
+
+
+def _mounter(spec: Spec) -> tuple[Stage, ...]:
+    if not _lends_mounter(spec):
+        return ()
+    from .stages.extension_mount import ExtensionMountStage
+
+    return (ExtensionMountStage(spec.arch),)
 
 
 def _fetched_extensions(spec: Spec) -> tuple[tuple[str, Artifact], ...]:

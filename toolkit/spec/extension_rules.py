@@ -52,14 +52,15 @@ def extension_files(read: Read) -> Iterator[Problem]:
 
 
 def extensions_are_mounted(read: Read) -> Iterator[Problem]:
-    """Somebody mounts them: our agent, or units of systemd, which a root file system made elsewhere may have."""
+    """Somebody mounts them: our agent, or a unit of systemd."""
     spec = read.spec
-    if not spec.extensions or isinstance(spec.agent, BuiltinAgent) or not isinstance(spec.rootfs, MinimalRootfs):
+    systemd = not isinstance(spec.rootfs, MinimalRootfs) and spec.rootfs.init == "systemd"
+    if not spec.extensions or isinstance(spec.agent, BuiltinAgent) or systemd:
         return
     yield Problem(
         "nothing in this guest would mount the extensions: Kata's agent leaves that to units of systemd",
         read.tree.key_where(EXTENSIONS),
-        "take agent: {kind: builtin}, or a root file system with kata-extension-mount@.service",
+        "take agent: {kind: builtin}, or a root file system with init: systemd",
     )
 
 

@@ -21,6 +21,7 @@ LICENCES = "licences"  # a folder
 LOADER, MODULES = "load", "modules.tar"  # of the kernel_modules stage
 _BUILT_MODULES = "kernel/modules.tar"
 _AGENT_FILE = "init"
+_MOUNTER = "extension_mount/init"
 _POLICY_FILE = "default-policy.rego"
 
 
@@ -28,7 +29,8 @@ _POLICY_FILE = "default-policy.rego"
 class RootfsStage(Stage):
     """``source``: what the root file system is made from; ``arch``: for which guest; ``modular``: the kernel's modules
     go into it, and the program that loads them starts before the agent; ``facts``: what texts of the overlay may name;
-    ``foreign``: the guest is of another architecture than this machine, so its busybox comes from the busybox stage.
+    ``foreign``: the guest is of another architecture than this machine, so its busybox comes from the busybox stage;
+    ``mounts``: systemd mounts the extension images, for an agent that does not.
 
     Output: ``rootfs.tar``; ``rootfs.json`` with the agent's path and digest and the components in it; their licences
     below ``licences/``.
@@ -39,6 +41,7 @@ class RootfsStage(Stage):
     arch: str = "x86_64"
     facts: Mapping[str, str] = field(default_factory=dict)
     foreign: bool = False
+    mounts: bool = False
 
     name: ClassVar[str] = "rootfs"
     title: ClassVar[str] = "root file system"
@@ -47,6 +50,7 @@ class RootfsStage(Stage):
         "elf.py",
         "rootfs/agent_file.py",
         "rootfs/agent_loader.py",
+        "rootfs/extension_units.py",
         "rootfs/folder.py",
         "rootfs/minimal.py",
         "rootfs/modular.py",
@@ -71,6 +75,8 @@ class RootfsStage(Stage):
             digests[f"agent/{_POLICY_FILE}"] = inputs.digest("agent", _POLICY_FILE)
         if self.modular:
             digests |= {f"kernel_modules/{name}": inputs.digest("kernel_modules", name) for name in (LOADER, MODULES)}
+        if self.mounts:
+            digests[_MOUNTER] = inputs.digest(*_MOUNTER.split("/"))
         if any(entry.kind == "modules" for entry in self.source.overlay):
             with contextlib.suppress(KeyError):  # a kernel without: the overlay says so at its line
                 digests[_BUILT_MODULES] = inputs.digest(*_BUILT_MODULES.split("/"))
@@ -89,6 +95,7 @@ class RootfsStage(Stage):
 
     def run(self, work: Work) -> None:
         from ..rootfs.agent_loader import require_loader
+        from ..rootfs.extension_units import add_mounter
         from ..rootfs.minimal import MOVED_AGENT, POLICY, furnish, place_agent
         from ..rootfs.modular import add_modules
         from ..rootfs.overlay import apply
@@ -107,6 +114,8 @@ class RootfsStage(Stage):
             furnish(tree)
             if not isinstance(self.source, MinimalRootfs) and self.source.init == "systemd":
                 add_units(tree, self.source.init_where)
+                if self.mounts:
+                    add_mounter(tree, work.inputs.path(*_MOUNTER.split("/")))
             built = None
             if _BUILT_MODULES in work.recipe.inputs:
                 built = open_files.enter_context(open_tar(work.inputs.path(*_BUILT_MODULES.split("/")))).tree()
