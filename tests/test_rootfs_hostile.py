@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -120,14 +119,18 @@ def test_a_bomb(tmp_path: Path, tool: str) -> None:
     path = bomb(tmp_path / "bomb", tool, 2 << 10)
     assert path.stat().st_size < 3 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.monotonic()
     with pytest.raises(InputError, match=r"^the bomb unpacks to more than 200 times its size"):
         plain_tar(path, tmp_path / "plain.tar", "the bomb")
-    with pytest.raises(InputError, match=r"^the bomb unpacks to more than 200 times its size"):
-        unpack(path, tmp_path / "folder", "the bomb", lambda done: None)
-    assert time.monotonic() - started < 60
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
     assert (tmp_path / "plain.tar").stat().st_blocks * 512 < 2 << 20
+
+
+@pytest.mark.tool
+@pytest.mark.full
+def test_a_bomb_of_sources(tmp_path: Path) -> None:
+    path = bomb(tmp_path / "bomb", "zstd", 2 << 10)
+    with pytest.raises(InputError, match=r"^the bomb unpacks to more than 200 times its size"):
+        unpack(path, tmp_path / "folder", "the bomb", lambda done: None)
 
 
 @pytest.mark.tool

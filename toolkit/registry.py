@@ -289,6 +289,8 @@ def _refused(reference: Reference, output: str) -> ToolError:
     said = match[1].replace('\\"', '"') if match else (output.strip().splitlines() or ["skopeo failed"])[-1]
     lower = said.lower()
     text, host = reference.text, reference.host
+    if "trust policy" in lower:
+        return ToolError(f"cannot fetch {text}: {said}", hint="apt-get install golang-github-containers-common")
     if any(word in lower for word in ("manifest unknown", "name unknown", "not found", "repository name not known")):
         return ToolError(f"{host} has no {text}: {said}", hint="are its name and tag right?")
     if any(word in lower for word in ("unauthorized", "authentication required", "denied", "401", "403")):
