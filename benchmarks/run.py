@@ -20,11 +20,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import images
 from guests import GUESTS, measured
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TOOL = str(Path(sys.executable).with_name("kata-toolkit"))
+PARTS = ("start_up", "images", "guests")
 TWO_COMMANDS = """
 import typer
 app = typer.Typer()
@@ -105,16 +107,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15, help="timed pairs per ratio")
     parser.add_argument("--guests", nargs="*", default=list(GUESTS), help="guests to boot")
     parser.add_argument("--cold", action="store_true", help="compile each guest's kernel anew and count its CPU time")
+    parser.add_argument(
+        "--only", nargs="*", choices=PARTS, default=PARTS, help="measure these; others stay as they are"
+    )
     options = parser.parse_args()
     work = ROOT / "build" / "bench"
     work.mkdir(parents=True, exist_ok=True)
-    result = {
-        "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "python": platform.python_version()},
-        "start_up": start_up(work, options.runs),
-        "guests": measured(work, options.guests, cold=options.cold),
-    }
+    latest = HERE / "latest.json"
+    result = json.loads(latest.read_text()) if set(options.only) < set(PARTS) else {}
+    result["machine"] = {"cpus": os.cpu_count(), "arch": platform.machine(), "python": platform.python_version()}
+    if "start_up" in options.only:
+        result["start_up"] = start_up(work, options.runs)
+    if "images" in options.only:
+        result["images"] = images.measured(work, options.runs)
+    if "guests" in options.only:
+        result["guests"] = measured(work, options.guests, cold=options.cold)
     text = json.dumps(result, indent=2) + "\n"
-    (HERE / "latest.json").write_text(text)
+    latest.write_text(text)
     sys.stdout.write(text)
 
 
