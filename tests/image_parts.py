@@ -181,7 +181,9 @@ class PackedWithZstd:
             clusters, data = [], b""
             for start in range(0, node.size, 100_000):
                 plain = read_padded(node.content, start, min(100_000, node.size - start))
-                block = subprocess.run(["zstd", "-c"], input=plain, capture_output=True, check=True).stdout
+                block = subprocess.run(
+                    ["zstd", "-c", "--zstd=wlog=17"], input=plain, capture_output=True, check=True
+                ).stdout
                 clusters.append(Cluster(start, -(-len(block) // 4096), stored=False))
                 data += bytes(-len(block) % 4096) + block
             if len(data) < node.size // 4096 * 4096:
