@@ -24,6 +24,7 @@ from image_parts import (
 )
 from kata_toolkit.errors import ToolError
 from kata_toolkit.image.decompress import lz4, zstd
+from kata_toolkit.image.erofs_compress import pack_command
 from kata_toolkit.image.erofs_packed import Cluster, Packed
 from kata_toolkit.image.erofs_read import ErofsReader
 from kata_toolkit.image.filesystem import lookup
@@ -36,7 +37,6 @@ from kata_toolkit.rootfs.tree import Tree
 from kata_toolkit.run import environment
 from kata_toolkit.spec.model import Image
 from kata_toolkit.stages.image import ImageStage
-from kata_toolkit.stages.image_pack import pack_command
 
 pytestmark = pytest.mark.tool
 ENV = environment()

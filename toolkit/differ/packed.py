@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ToolError
+from ..image.initrd_compress import PACKINGS
 from ..run import run
-from ..stages.initrd_pack import PACKINGS
 
 _MAGICS = {
     b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x5d\x00\x00": "lzma", b"\xfd7zXZ\x00": "xz", b"\x89LZO": "lzo",

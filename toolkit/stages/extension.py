@@ -7,14 +7,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from ..image.erofs_compress import TOOL, pack_command, packed, tool_version
 from ..image.make import Made, Wanted
+from ..image.tool_checks import CHECKERS, check_commands, check_tools, check_with_tools
 from ..pipeline.layout import extension_stage
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.sources.source import Base, Source
 from ..spec.model import Extension, FolderRootfs, TarballRootfs
 from .image import IMAGE, VERITY
-from .image_checks import CHECKERS, check_commands, check_tools, check_with_tools
-from .image_pack import TOOL, pack_command, packed, tool_version
 
 INFO = "extension.json"
 LICENCES = "licences"  # a folder
@@ -41,6 +41,7 @@ class ExtensionStage(Stage):
         "image/decompress.py",
         "image/erofs.py",
         "image/erofs_clusters.py",
+        "image/erofs_compress.py",
         "image/erofs_packed.py",
         "image/erofs_read.py",
         "image/erofs_xattr.py",
@@ -56,6 +57,7 @@ class ExtensionStage(Stage):
         "image/placement.py",
         "image/readback.py",
         "image/sparse_file.py",
+        "image/tool_checks.py",
         "image/verity.py",
         "rootfs/agent_file.py",
         "rootfs/sources/source.py",

@@ -7,13 +7,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from ..image.erofs_compress import TOOL, pack_command, packed, tool_version
 from ..image.layout import layout_for
 from ..image.make import Made, Wanted
+from ..image.tool_checks import CHECKERS, check_commands, check_tools, check_with_tools
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
 from ..spec.model import Image
-from .image_checks import CHECKERS, check_commands, check_tools, check_with_tools
-from .image_pack import TOOL, pack_command, packed, tool_version
 from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
 
@@ -41,6 +41,7 @@ class ImageStage(Stage):
         "image/decompress.py",
         "image/erofs.py",
         "image/erofs_clusters.py",
+        "image/erofs_compress.py",
         "image/erofs_packed.py",
         "image/erofs_read.py",
         "image/erofs_xattr.py",
@@ -56,16 +57,16 @@ class ImageStage(Stage):
         "image/placement.py",
         "image/readback.py",
         "image/sparse_file.py",
+        "image/tool_checks.py",
         "image/verity.py",
         "rootfs/agent_file.py",
         "rootfs/tar.py",
+        "rootfs/tar_content.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",
         "rootfs/tree.py",
         "stages/image.py",
-        "stages/image_checks.py",
-        "stages/image_pack.py",
     )
 
     @property

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..errors import Problem, ToolError, Where
+from ..image.initrd_compress import PACKINGS, PLAIN, Packing
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile, agent_problem
 from ..rootfs.minimal import AGENT, DEVICES
 from ..rootfs.tree import Kind, Node, Tree, shown
 from ..spec.model import Initrd
-from .initrd_pack import PACKINGS, PLAIN, Packing
 from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
 
@@ -37,6 +37,7 @@ class InitrdStage(Stage):
     modules: ClassVar[tuple[str, ...]] = (
         "image/cpio.py",
         "image/decompress.py",
+        "image/initrd_compress.py",
         "rootfs/agent_file.py",
         "rootfs/minimal.py",
         "rootfs/tar.py",
@@ -46,7 +47,6 @@ class InitrdStage(Stage):
         "rootfs/tar_sparse.py",
         "rootfs/tree.py",
         "stages/initrd.py",
-        "stages/initrd_pack.py",
     )
 
     def plan(self, inputs: Inputs) -> Recipe:

@@ -71,7 +71,7 @@ def _xz(path: Path) -> Iterator[bytes]:
 
 
 def _lz4(path: Path) -> Iterator[bytes]:
-    from ..image.decompress import lz4_most
+    from .decompress import lz4_most
 
     with path.open("rb") as stream:
         if int.from_bytes(stream.read(4), "little") != _LZ4_MAGIC:

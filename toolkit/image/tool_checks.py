@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from ..errors import ToolError
-from ..image.make import Made
-from ..image.mbr import SECTOR, Partition
 from ..pipeline.stage import Command, Inputs, Work
+from .make import Made
+from .mbr import SECTOR, Partition
 
 # e2fsck takes the offset as an option of the file's name, which so must hold no "?": it is relative to the folder.
 _EXT4 = Command("e2fsck", "-f", "-n", "@name@?offset=@start@")
@@ -70,7 +70,7 @@ def _check_table(work: Work, path: Path, offset: int, size: int, partitions: tup
 
 
 def _copy(path: Path, start: int, size: int, target: Path) -> None:
-    from ..image.sparse_file import copy_data
+    from .sparse_file import copy_data
 
     target.unlink(missing_ok=True)
     copy_data(path, start, size, target)

@@ -12,8 +12,8 @@ from ..errors import ToolError
 from ..pipeline.stage import Command, Inputs, Work
 
 if TYPE_CHECKING:
-    from ..image.erofs_packed import Packed, PackedFiles
     from ..rootfs.tree import Node, Tree
+    from .erofs_packed import Packed, PackedFiles
 
 TOOL = "mkfs.erofs"
 _ZSTD_SINCE = (1, 8)  # erofs-utils
@@ -56,7 +56,7 @@ def pack_command(compression: str, version: str) -> Command:
 @contextlib.contextmanager
 def packed(work: Work, tree: Tree, command: Command) -> Iterator[tuple[PackedFiles, dict[int, Packed]]]:
     """What the tool made of the tree's files, and which of it is each node's. Raises ToolError, InputError."""
-    from ..image.erofs_packed import BLOCK, PackedFiles
+    from .erofs_packed import BLOCK, PackedFiles
 
     folder = work.scratch / _FOLDER
     folder.mkdir()
