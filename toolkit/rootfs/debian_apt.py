@@ -77,6 +77,10 @@ class PrivateApt:
         self._folder = cache / "apt" / f"debian-{key}"
         self._own = self._folder / "lists"
 
+    def remembered(self) -> dict[str, Any]:
+        """What `resolve` answered before, if nothing has changed since; else nothing."""
+        return read_json(self._memo(), {})
+
     def resolve(self) -> dict[str, Any]:
         """``packages``: all that would be installed, each with name, version, architecture, uri, size and sha256;
         ``releases``: the signed lists that say so; ``sources``: lines for the guest's own apt.
@@ -117,7 +121,7 @@ class PrivateApt:
     # -- resolving -------------------------------------------------------------------------------------------
 
     def _resolve(self) -> dict[str, Any]:
-        known = read_json(self._memo(), {})
+        known = self.remembered()
         if known:
             return known
         lists, fresh = self._lists()

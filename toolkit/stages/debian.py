@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ..arch import Arch, arch_of
 from ..download import Pool
 from ..dpkg import source_of
-from ..errors import InputError, InternalError, Problem, ToolError
+from ..errors import InputError, Problem, ToolError
 from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
 from ..rootfs.debian_apt import PrivateApt, Wish
 from ..rootfs.debian_place import working_place
@@ -119,12 +119,16 @@ class DebianStage(Stage):
 
     def find(self, inputs: Inputs) -> dict[str, Any]:
         """Today's answer, from the lists; see `PrivateApt.resolve`. Raises InputError, ToolError."""
-        require_able(self._arch)
         wish = self._wish()
+        apt = PrivateApt(inputs.cache, wish, offline=inputs.offline, shared=not self.rootfs.mirrors)
+        known = apt.remembered()
+        if known:
+            return known
+        require_able(self._arch)  # before anything is fetched
         problems = [Problem(p.message, self.rootfs.where, p.hint) for p in keyring_problems(wish.sources)]
         if problems:
             raise InputError.many(problems)
-        return PrivateApt(inputs.cache, wish, offline=inputs.offline, shared=not self.rootfs.mirrors).resolve()
+        return apt.resolve()
 
     def _wish(self) -> Wish:
         packages = [(package.text, package.where) for package in self.rootfs.packages]
@@ -232,7 +236,7 @@ def _described(package: Mapping[str, Any], fields: Mapping[str, str]) -> dict[st
 
 
 def _require_installed(tar: Path, packages: Sequence[Mapping[str, Any]]) -> None:
-    """Every package is installed, whole, and no other. Raises InternalError: mmdebstrap has said that it is so."""
+    """Every package is installed, whole, and no other. Raises ToolError: mmdebstrap had said that it was so."""
     from ..rootfs.tar import open_tar
     from ..rootfs.tree import read_padded
 
@@ -246,4 +250,7 @@ def _require_installed(tar: Path, packages: Sequence[Mapping[str, Any]]) -> None
     }
     if found != wanted or len(stanzas) != len(wanted):
         odd = sorted(str(item) for item in found ^ wanted) or ["a package that is not installed"]
-        raise InternalError(f"the root file system does not hold the packages it should: {'; '.join(odd[:5])}")
+        raise ToolError(
+            f"mmdebstrap made a root file system that does not hold the packages it should: {'; '.join(odd[:5])}",
+            hint="see the build log",
+        )
