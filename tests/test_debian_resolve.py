@@ -16,7 +16,8 @@ from kata_toolkit.pipeline.store import Store
 from kata_toolkit.rootfs import debian_preflight
 from kata_toolkit.rootfs.debian_pool import missing
 from kata_toolkit.rootfs.debian_sources import AptSource, host_sources, named_source
-from kata_toolkit.spec.model import DebianRootfs, Placed
+from kata_toolkit.spec.load import load_spec
+from kata_toolkit.spec.model import DebianRootfs, Placed, Slim
 from kata_toolkit.stages import debian
 from kata_toolkit.stages.debian import DebianStage
 
@@ -272,3 +273,38 @@ def test_a_user_is_told_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.exit_code == 3
     for words in ("mmdebstrap", "apt-get install uidmap", "/etc/subuid gives the user 4242 no range", "usermod"):
         assert words in told
+
+
+# -- the spec ----------------------------------------------------------------------------------------------
+
+
+def spec_of(folder: Path, rootfs: str) -> DebianRootfs:
+    path = folder / "guest.yaml"
+    path.write_text(f"version: 1\nname: guest\nrootfs: {rootfs}\n")
+    found = load_spec(path).rootfs
+    assert isinstance(found, DebianRootfs)
+    return found
+
+
+def test_the_words_of_the_spec(tmp_path: Path) -> None:
+    assert spec_of(tmp_path, "{kind: debian}") == DebianRootfs()
+    (tmp_path / "key.gpg").write_bytes(b"x")
+    words = (
+        "{kind: debian, suite: trixie, components: [main, contrib], packages: [curl, 'chrony=1:4.3-2+deb12u1'], "
+        "variant: required, mirrors: ['file:/srv/debian', 'deb http://m/debian x y'], keyring: key.gpg, "
+        "init: systemd, slim: {docs: false}}"
+    )
+    found = spec_of(tmp_path, words)
+    assert found == DebianRootfs(
+        suite="trixie",
+        components=("main", "contrib"),
+        packages=(Placed("curl"), Placed("chrony=1:4.3-2+deb12u1")),
+        variant="required",
+        mirrors=(Placed("file:/srv/debian"), Placed("deb http://m/debian x y")),
+        keyring=tmp_path / "key.gpg",
+        slim=Slim(docs=False),
+        init="systemd",
+    )
+    assert found.packages[1].where == Where(str(tmp_path / "guest.yaml"), 3, 85)
+    nothing = Slim(docs=False, locales=False, apt=False, dpkg=False)
+    assert spec_of(tmp_path, "{kind: debian, slim: false}").slim == nothing
