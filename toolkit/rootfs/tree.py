@@ -24,8 +24,7 @@ _FAR = 1 << 63  # behind every range
 _PLAIN_NAME = re.compile(rb"(?:\./)?([^./\0][^/\0]*(?:/[^./\0][^/\0]*)*)/?", re.DOTALL)
 _MAX_LINKS = 40  # that a path may lead through: the kernel follows no more
 PATH_MAX = 4095  # bytes in a path, without its final NUL
-# What keeps a build within its memory, whatever it is given: an entry takes about 1 KB until its image is written and
-# read back; names, targets, attributes and maps of holes come on top.
+# What keeps a build within its memory, whatever it is given: docs/limits.md.
 MAX_ENTRIES = 200_000
 MAX_EXTRA = 48 << 20
 MAX_BYTES = 1 << 40  # of files, holes included: what an image says it holds is more than memory and disk could give
@@ -134,9 +133,7 @@ class Node:
     @property
     def extra(self) -> int:
         """Bytes of memory that it takes beyond what all nodes do, roughly."""
-        size = len(self.target)
-        if self.xattrs:
-            size += sum(len(name) + len(value) + 100 for name, value in self.xattrs)
+        size = len(self.target) + (sum(len(n) + len(v) + 100 for n, v in self.xattrs) if self.xattrs else 0)
         return size + 100 * max(len(self.content.ranges) - 1, 0) if self.content else size
 
 
@@ -250,10 +247,10 @@ class Tree:
         Folders above it that are missing are made (0755, root). Raises InputError when something above it is no
         folder, when a folder that is not empty would give way to something else, or when there is no room for more.
         """
+        self._insert(path, node)
         self._bytes += node.size
         if self._bytes > MAX_BYTES:
             raise InputError(f"files add up to more than {MAX_BYTES >> 40} TiB", hint=_TOO_MUCH)
-        self._insert(path, node)
 
     def _insert(self, path: bytes, node: Node) -> None:
         self._make_parents(path)
@@ -277,9 +274,8 @@ class Tree:
         if len(self._nodes) > MAX_ENTRIES:
             raise InputError(f"there are more than {MAX_ENTRIES:,} files and folders", hint=_TOO_MUCH)
         if self._extra > MAX_EXTRA:
-            raise InputError(
-                f"names, links, attributes and maps of holes take more than {MAX_EXTRA >> 20} MiB", hint=_TOO_MUCH
-            )
+            what = "names, links, attributes and maps of holes"
+            raise InputError(f"{what} take more than {MAX_EXTRA >> 20} MiB", hint=_TOO_MUCH)
 
     def link(self, path: bytes, target: bytes) -> None:
         """Make a hard link. Raises InputError when the target is not there or is a folder."""
