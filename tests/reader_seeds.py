@@ -30,6 +30,12 @@ CUT = b"\n---\n"  # between the documents of a container image
 V1 = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "real", "GNU.sparse.realsize": "5000"}
 
 
+# Owner, the user 7, group, mask, others: tag, permissions, id; see linux/posix_acl_xattr.h.
+ACCESS_LIST = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, 7, 7 if tag == 2 else 0xFFFFFFFF) for tag in (1, 2, 4, 16, 32)
+)
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder in memory, where there is one."""
@@ -55,6 +61,7 @@ def small_tree() -> Tree:
             b"long": Node(Kind.SYMLINK, 0o777, target=b"d/" * 90),
             b"dev/console": Node(Kind.CHARACTER, 0o600, rdev=(5, 1)),
             b"fifo": Node(Kind.FIFO, 0o622),
+            b"acl": Node(Kind.DIRECTORY, 0o755, xattrs=((b"system.posix_acl_access", ACCESS_LIST),)),
         }
     )
 
@@ -215,7 +222,7 @@ def debs() -> list[bytes]:
 
 def cpios() -> list[bytes]:
     tree = small_tree()
-    for path in (b"etc", b"bin"):  # what a cpio cannot hold
+    for path in (b"etc", b"bin", b"acl"):  # what a cpio cannot hold
         tree.remove(path)
     tree.add(b"file", file(b"x" * 700))
     tree.link(b"twin", b"file")
