@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit import resources
+from kata_toolkit.agents import builtin, cargo, given
+from kata_toolkit.agents.kind import AgentKind
 from kata_toolkit.pipeline.stage import Stage
 from kata_toolkit.rootfs.sources import debian as debian_source
 from kata_toolkit.rootfs.sources import folder, minimal, oci, tarball
@@ -84,6 +86,7 @@ BY_US = (
 
 
 SOURCES = (debian_source.DebianSource, folder.FolderSource, minimal.MinimalSource, oci.OciSource, tarball.TarballSource)
+AGENT_KINDS = (builtin.BuiltinKind, cargo.CargoKind, given.BinaryKind, given.TarballKind)
 ROOTFS_SOURCES: dict[Path, type[Source]] = {Path(sys.modules[s.__module__].__file__ or ""): s for s in SOURCES}
 
 
@@ -133,6 +136,15 @@ def test_every_module_with_a_say_in_a_source_is_named(path: Path) -> None:
     named = ROOTFS_SOURCES[path].modules
     assert set(named) == closure(path) - set(rootfs.RootfsStage.modules)
     assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize("kind", AGENT_KINDS, ids=lambda kind: kind.__name__)
+def test_every_module_with_a_say_in_an_agent_is_named(kind: type[AgentKind]) -> None:
+    """One file may hold several kinds, of which one needs less: it names nothing that its file does not load."""
+    stage = {*agent.AgentStage.modules, "static_c.py"}  # what that says stands in the commands and tools of the recipe
+    loaded = closure(Path(sys.modules[kind.__module__].__file__ or "")) - stage
+    assert set(kind.modules) <= loaded
+    assert {m for other in AGENT_KINDS if other.__module__ == kind.__module__ for m in other.modules} == loaded
 
 
 def test_every_source_is_looked_at() -> None:

@@ -65,6 +65,7 @@ class TarballKind(AgentKind):
     modules: ClassVar[tuple[str, ...]] = (
         "agents/given.py",
         "rootfs/tar.py",
+        "rootfs/tar_content.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",
         "rootfs/tar_sparse.py",
