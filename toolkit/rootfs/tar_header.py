@@ -10,7 +10,6 @@ from ..errors import InputError
 
 BLOCK = 512
 USTAR = b"ustar\x0000"
-GNU = b"ustar  \x00"
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # each is one of a kind, and a key of many dictionaries

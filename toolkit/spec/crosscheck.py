@@ -53,9 +53,6 @@ HYPERVISORS = ("runtime", "hypervisors")
 # The kernel's own limit on x86 is 2048 bytes (COMMAND_LINE_SIZE); the runtime's words take up to half of it.
 MAX_CMDLINE = 1024
 
-# kata.extension.NAME.verity_params= with a root hash, a salt and three numbers.
-EXTENSION_WORD = 240
-
 _BY_RUNTIME = "the runtime writes it, to match what is booted"
 CMDLINE_CONFLICTS = {
     "root": _BY_RUNTIME,

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import resources
-from ..agents.kind import PROGRAM, AgentKind
+from ..agents.kind import AgentKind
 from ..errors import ToolError
 from ..pipeline.files import copy_checked
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Agent, BinaryAgent, BuiltinAgent, TarballAgent
 
-INIT = PROGRAM
 POLICY = "default-policy.rego"
 INFO = "agent.json"
 ALLOW_ALL = "allow-all"

@@ -16,7 +16,6 @@ from ..rootfs.sources.source import Base, Source
 from ..spec.model import Extension, FolderRootfs, TarballRootfs
 from .image import IMAGE, VERITY
 
-INFO = "extension.json"
 LICENCES = "licences"  # a folder
 _FORMAT = "erofs"  # what guests mount extensions as
 _ALIGN_MIB = 1
