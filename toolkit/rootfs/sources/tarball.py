@@ -31,7 +31,7 @@ class TarballSource(Source):
 
         archive, _ = self._archive(work.inputs)
         plain = as_plain_tar(archive, work.scratch / "source.tar", self.source.archive.name)
-        return Base(open_files.enter_context(open_tar(plain, str(archive))).tree())
+        return Base(open_files.enter_context(open_tar(plain, self.source.archive.url or str(archive))).tree())
 
     def _archive(self, inputs: Inputs) -> tuple[Path, str]:
         """The tar and its sha256. Raises NotBuiltYet, and InputError when it is not the one that the spec names."""
