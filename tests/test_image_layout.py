@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kata_toolkit.errors import InputError
 from kata_toolkit.image import dax
-from kata_toolkit.image.layout import MIB, Layout, default_align_mib, layout_for
+from kata_toolkit.image.layout import MIB, Layout, default_align_mib, layout_for, layout_of
 from kata_toolkit.image.mbr import Partition, mbr, partitions_of
 from kata_toolkit.kata.config import plugs_dimms
 from kata_toolkit.spec import model
@@ -85,6 +85,19 @@ def test_where_things_lie() -> None:
     without = layout_for(1, False, 2)
     assert without == Layout(False, 2 * MIB, MIB, MIB)
     assert without.tables == ((0, (Partition(MIB, MIB),)),)
+
+
+@pytest.mark.parametrize("dax", [True, False])
+@pytest.mark.parametrize("huge", [True, False])
+@pytest.mark.parametrize("verity", [True, False])
+def test_a_layout_is_known_again_by_its_table(dax: bool, huge: bool, verity: bool) -> None:
+    layout = layout_for(5 * MIB, dax, 2, with_verity=verity, huge=huge)
+    assert layout.start == (2 * MIB if dax else 0) + (2 * MIB if huge else MIB)
+    table = mbr(layout.tables[0][1], 1)
+    assert layout_of(layout.size, dax, table, layout.filesystem_size // 4096 if verity else None) == layout
+    # Of a table that is none, or says something else, the usual place is left: what differs is told when it is read.
+    for other in (bytes(512), mbr((Partition(7 * MIB, MIB),), 1)):
+        assert layout_of(layout.size, dax, other).start == (3 * MIB if dax else MIB)
 
 
 @pytest.mark.parametrize("align", [2, 4, 6, 128])
