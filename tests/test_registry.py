@@ -234,6 +234,47 @@ def test_without_skopeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.problems[0].hint == "apt-get install skopeo"
 
 
+def test_a_lock_file_holds_a_tag_to_its_image(
+    registry: Registry, tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked while a tag meant one image, built when it means another, and again when there is no registry."""
+    monkeypatch.setenv("KATA_TOOLKIT_CACHE", str(tmp_path / "cache"))
+    first = registry.put("root", "v1", layout(tmp_path / "one", b"the first image"))
+    (tmp_path / "vmlinux").write_bytes(Path("/bin/busybox").read_bytes())
+    spec = {
+        "version": 1,
+        "name": "guest",
+        "kernel": {"source": {"kind": "prebuilt", "vmlinux": {"path": "vmlinux"}}},
+        "agent": {"kind": "binary", "path": "/bin/busybox"},
+        "rootfs": {"kind": "oci", "reference": f"{registry.host}/root:v1"},
+        "image": {"format": "erofs"},
+    }
+    (tmp_path / "guest.yaml").write_text(json.dumps(spec))
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tool, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("lock", "guest.yaml")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads((tmp_path / "guest.lock.json").read_text())["inputs"]["rootfs.image"]["answer"]
+    assert answer["digest"] == first
+    registry.put("root", "v1", layout(tmp_path / "two", b"the second image"))
+    build = ("build", "-q", "guest.yaml", "--only", "image", "--locked")
+    done = run(*build, "--offline", "-o", "none")
+    assert done.returncode == 3
+    assert first in done.stderr
+    done = run(*build, "-o", "one-set")
+    assert done.returncode == 0, done.stderr
+    registry.fails = 500
+    shutil.rmtree(tmp_path / "cache/objects")
+    done = run(*build, "--offline", "-o", "again")
+    assert done.returncode == 0, done.stderr
+    images = [next((tmp_path / name).rglob("*.img")).read_bytes() for name in ("one-set", "again")]
+    assert images[0] == images[1]
+    assert b"the first image" in images[0]
+    assert b"the second image" not in images[0]
+
+
 @pytest.fixture
 def real_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Docker's own registry, with a folder of ours as its store."""
