@@ -36,7 +36,8 @@ class Generated:
 # What stages put below licences/ goes into one folder for each of these; others have a folder of their own name.
 # busybox's comes through the root file system.
 _LICENCES = {"kernel": "linux", "kernel_source": "linux", "licences": "programs"}
-_LICENCE_PREFIX, _PATCH_PREFIX = "licences/", "licences/patches/"
+LICENCES = "licences"  # the folder in a stage's output
+_LICENCE_PREFIX, _PATCH_PREFIX = f"{LICENCES}/", f"{LICENCES}/patches/"
 
 
 def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> Iterator[Artifact]:

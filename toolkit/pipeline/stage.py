@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from .. import resources, run
+from ..errors import ToolError
 from ..events import Emit, Note, Progress
 
 ID_LENGTH = 32  # hex digits: 128 bits, plenty against accident, and short enough to read in a log
@@ -252,6 +253,11 @@ class Stage(ABC):
         A stage that does much more than fetching overrides it. Raises InputError, ToolError.
         """
         self.run(work)
+
+    def require_unchanged(self, work: Work) -> None:
+        """For a stage that reads contents only while it runs. Raises ToolError when its recipe is another by now."""
+        if self.plan(work.inputs).id(self.name) != work.recipe.id(self.name):
+            raise ToolError(f"what the {self.title} is made from changed while it was used", hint="build again")
 
     def known_tools(self, inputs: Inputs) -> Mapping[str, str]:
         """The tools that decide this stage's bytes, for one whose ``plan()`` must read what is not built yet.

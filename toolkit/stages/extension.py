@@ -12,11 +12,11 @@ from ..image.make import Made, Wanted
 from ..image.tool_checks import CHECKERS, check_commands, check_tools, check_with_tools
 from ..pipeline.layout import extension_stage
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
+from ..rootfs.sources.choose import source_of
 from ..rootfs.sources.source import Base, Source
-from ..spec.model import Extension, FolderRootfs, TarballRootfs
+from ..spec.model import Extension
 from .image import IMAGE, VERITY
 
-LICENCES = "licences"  # a folder
 _FORMAT = "erofs"  # what guests mount extensions as
 _ALIGN_MIB = 1
 _TAR = "extension.tar"
@@ -59,6 +59,7 @@ class ExtensionStage(Stage):
         "image/tool_checks.py",
         "image/verity.py",
         "rootfs/agent_file.py",
+        "rootfs/sources/choose.py",
         "rootfs/sources/source.py",
         "rootfs/tar.py",
         "rootfs/tar_content.py",
@@ -105,7 +106,6 @@ class ExtensionStage(Stage):
         )
 
     def run(self, work: Work) -> None:
-        from ..errors import ToolError
         from ..image.make import write_image
         from ..image.readback import check_image
         from ..pipeline.files import sha256_of
@@ -116,8 +116,7 @@ class ExtensionStage(Stage):
         with contextlib.ExitStack() as files:
             base = self._source().base(work, files)
             write_tar(base.tree, tar)
-        if self.plan(work.inputs).id(self.name) != work.recipe.id(self.name):  # contents were read only now
-            raise ToolError(f"what {self.title} is made from changed while it was used", hint="build again")
+        self.require_unchanged(work)
         with contextlib.ExitStack() as files:
             tree = files.enter_context(open_tar(tar)).tree()
             compressed = None
@@ -133,10 +132,7 @@ class ExtensionStage(Stage):
         assert made.verity is not None  # noqa: S101 -- it was asked for
         (work.out / VERITY).write_text(made.verity.params + "\n")
         (work.out / f"{self.name}.json").write_text(json.dumps(self._info(made, base, len(tree)), indent=2) + "\n")
-        for name, text in base.licences.items():
-            target = work.out / LICENCES / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(text)
+        base.write_licences(work.out)
 
     @property
     def _compressed(self) -> bool:
@@ -162,16 +158,4 @@ class ExtensionStage(Stage):
         }
 
     def _source(self) -> Source:
-        """What the spec asks for, as something that answers; only its own code is loaded."""
-        source = self.extension.source
-        if isinstance(source, FolderRootfs):
-            from ..rootfs.sources.folder import FolderSource
-
-            return FolderSource(source)
-        if isinstance(source, TarballRootfs):
-            from ..rootfs.sources.tarball import TarballSource
-
-            return TarballSource(source, fetched=self.name)
-        from ..rootfs.sources.oci import OciSource
-
-        return OciSource(source, self.arch)
+        return source_of(self.extension.source, self.arch, fetched=self.name)

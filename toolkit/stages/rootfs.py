@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 from ..errors import ToolError
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..rootfs.agent_file import AgentFile
+from ..rootfs.sources.choose import source_of
 from ..rootfs.sources.source import Source
-from ..spec.model import DebianRootfs, FolderRootfs, MinimalRootfs, OciRootfs, OverlayEntry, Rootfs, TarballRootfs
+from ..spec.model import MinimalRootfs, OverlayEntry, Rootfs
 
 TAR = "rootfs.tar"
 INFO = "rootfs.json"
-LICENCES = "licences"  # a folder
 LOADER, MODULES = "load", "modules.tar"  # of the kernel_modules stage
 _BUILT_MODULES = "kernel/modules.tar"
 _AGENT_FILE = "init"
@@ -55,6 +55,7 @@ class RootfsStage(Stage):
         "rootfs/minimal.py",
         "rootfs/modular.py",
         "rootfs/overlay.py",
+        "rootfs/sources/choose.py",
         "rootfs/sources/source.py",
         "rootfs/systemd.py",
         "rootfs/tar.py",
@@ -128,8 +129,7 @@ class RootfsStage(Stage):
                 place = tree.resolved(MOVED_AGENT)
             require_loader(tree, agent)
             write_tar(tree, work.out / TAR)
-        if self.plan(work.inputs).id(self.name) != work.recipe.id(self.name):  # contents were read only now
-            raise ToolError("what the root file system is made from changed while it was used", hint="build again")
+        self.require_unchanged(work)
         info = {
             "version": 1,
             "kind": work.recipe.options["kind"],
@@ -143,10 +143,7 @@ class RootfsStage(Stage):
             "entries": len(tree),
         }
         (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
-        for name, text in base.licences.items():
-            target = work.out / LICENCES / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(text)
+        base.write_licences(work.out)
 
     @property
     def _init(self) -> str:
@@ -154,26 +151,7 @@ class RootfsStage(Stage):
         return "agent" if isinstance(self.source, MinimalRootfs) else self.source.init
 
     def _source(self) -> Source:
-        """What the spec asks for, as something that answers; only its own code is loaded."""
-        if isinstance(self.source, FolderRootfs):
-            from ..rootfs.sources.folder import FolderSource
-
-            return FolderSource(self.source)
-        if isinstance(self.source, OciRootfs):
-            from ..rootfs.sources.oci import OciSource
-
-            return OciSource(self.source, self.arch)
-        if isinstance(self.source, DebianRootfs):
-            from ..rootfs.sources.debian import DebianSource
-
-            return DebianSource(self.source)
-        if isinstance(self.source, TarballRootfs):
-            from ..rootfs.sources.tarball import TarballSource
-
-            return TarballSource(self.source)
-        from ..rootfs.sources.minimal import MinimalSource
-
-        return MinimalSource(self.source, self.foreign)
+        return source_of(self.source, self.arch, foreign=self.foreign)
 
 
 def _described(entry: OverlayEntry, inputs: Inputs) -> dict[str, Any]:

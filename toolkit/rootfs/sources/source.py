@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...components import Component
+from ...pipeline.layout import LICENCES
 from ...pipeline.stage import Command, Inputs, Work
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ class Base:
     tree: Tree
     components: tuple[Component, ...] = ()
     licences: Mapping[str, bytes] = field(default_factory=dict)
+
+    def write_licences(self, out: Path) -> None:
+        """Write them below a stage's output, where those of all stages are looked for."""
+        for name, text in self.licences.items():
+            target = out / LICENCES / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(text)
 
 
 class Source(ABC):
