@@ -15,7 +15,7 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ..errors import InputError, ToolError
+from ..errors import InputError, ToolError, Where
 from ..pipeline.files import read_json, write_atomically
 from .tree import Kind, Node, OnDisk, Tree, chunks, shown
 
@@ -33,13 +33,17 @@ def folder_tree(folder: Path, leave_out: Collection[bytes] = ()) -> Tree:
     for path, entry in _entries(folder, leave_out):
         try:
             info = os.lstat(entry)
-            first = nodes.setdefault((info.st_dev, info.st_ino), path)
-            if first != path and not stat.S_ISDIR(info.st_mode):
+            linked = info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode)
+            first = nodes.setdefault((info.st_dev, info.st_ino), path) if linked else path
+            if first != path:
                 tree.link(path, first)
             else:
                 tree.add(path, _node(entry, info, path))
         except OSError as error:
             raise InputError(f"cannot read {os.fsdecode(entry)}: {error.strerror}", hint=_HINT) from error
+        except InputError as error:
+            problem = error.problems[0]
+            raise InputError(problem.message, where=problem.where or Where(str(folder)), hint=problem.hint) from error
     return tree
 
 
