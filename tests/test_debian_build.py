@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 from image_parts import tar_tree
+from kata_toolkit.arch import native
+from kata_toolkit.errors import ToolError
 from kata_toolkit.pipeline.store import cache_folder
+from kata_toolkit.rootfs.debian_preflight import require_able
 from kata_toolkit.rootfs.debian_slim import clean, licence_texts, slim
 from kata_toolkit.rootfs.tar import open_tar
 from kata_toolkit.rootfs.tree import Kind, Tree, read_padded
@@ -59,6 +62,10 @@ def write_spec(folder: Path, built_set: Path, more: str = "") -> Path:
 @pytest.fixture(scope="module")
 def made(tool: Path, built_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A Debian with systemd, locked and built (from the store, where an earlier run has left it)."""
+    try:
+        require_able(native())
+    except ToolError as error:
+        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("debian")
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)
@@ -272,6 +279,23 @@ def test_a_user_without_ranges_is_told_before_anything_is_fetched(
     assert "usermod --add-subuids" in done.stderr
     assert not (cache / "apt").exists()
     assert not (cache / "downloads").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up what root may")
+def test_a_container_where_root_is_little_is_told_of(tool: Path, root: Path, tmp_path: Path) -> None:
+    """Without mounts, or without other users, packages' scripts would quietly do less."""
+    cases = (
+        (["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"], "root can mount nothing in this container"),
+        (["unshare", "--user", "--map-root-user"], "root is alone in this user namespace"),
+    )
+    for number, (wrapper, words) in enumerate(cases):
+        cache = tmp_path / str(number)
+        build = [*wrapper, tool, "build", "-q", root / "examples/debian.yaml", "--only", "debian", "-o", cache / "set"]
+        done = subprocess.run(
+            build, env={**os.environ, "KATA_TOOLKIT_CACHE": str(cache)}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, words in done.stderr) == (3, True), done.stderr
+        assert not (cache / "apt").exists()
 
 
 def test_an_overlay_does_not_install_again(made: Made, tool: Path, tmp_path: Path, built_set: Path) -> None:

@@ -64,12 +64,19 @@ def _emulation(arch: Arch) -> Iterator[Problem]:
 
 
 def _root_problems() -> Iterator[Problem]:
-    """Root of a container may have no other users to give files to."""
+    """Root of a container may have no other users to give files to, or be unable to mount /proc for packages' scripts:
+    some would then do less, and say nothing."""
     if _mapped("/proc/self/uid_map") < USERS or _mapped("/proc/self/gid_map") < USERS:
         yield Problem(
             f"root is alone in this user namespace: packages need {USERS:,} users, and it has fewer",
             None,
             f"start the container with a range of users, {_OTHERWISE}",
+        )
+    elif run.run(["unshare", "--mount", "--propagation", "unchanged", "true"], check=False).status:
+        yield Problem(
+            "root can mount nothing in this container, and the scripts of Debian's packages need /proc and /dev",
+            None,
+            f"start the container with CAP_SYS_ADMIN (--cap-add SYS_ADMIN), or be an ordinary user, {_OTHERWISE}",
         )
 
 

@@ -31,6 +31,7 @@ _LIBRARIES = {"amd64": ("lib32", "lib64", "libx32"), "ppc64el": ("lib64",), "s39
 _SYSTEMD = "systemd-sysv"
 _STATUS = b"var/lib/dpkg/status"
 _INSTALLED = "install ok installed"
+_SKIPS = "W: skipping"  # a mount that was not possible
 _STEP = re.compile(r"^(Unpacking|Setting up) (\S+) ")
 
 
@@ -193,9 +194,12 @@ class DebianStage(Stage):
 
     def _install(self, work: Work, place: Path, count: int) -> None:
         unpacked = 0
+        lacking: list[str] = []
 
         def on_line(line: str) -> None:
             nonlocal unpacked
+            if line.startswith(_SKIPS):
+                lacking.append(line.removeprefix("W: "))
             match = _STEP.match(line)
             if match:
                 unpacked += match[1] == "Unpacking"
@@ -211,6 +215,11 @@ class DebianStage(Stage):
             out=work.out / TAR,
             scratch=place,
         )
+        if lacking:
+            raise ToolError(
+                f"mmdebstrap could not give the packages' scripts what they have elsewhere: {'; '.join(lacking[:5])}",
+                hint="as a user with user namespaces, or as root outside a container, it can",
+            )
 
 
 def renewed(earlier: Mapping[str, Any], today: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
