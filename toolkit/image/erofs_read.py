@@ -121,6 +121,8 @@ class ErofsReader:
         """``length`` bytes of a file; zeros beyond its end. Raises DamagedError."""
         if inode.clusters:
             return self._clusters.read(inode.clusters, offset, length)
+        if inode.runs and offset + length <= inode.runs[0].length * _BLOCK:  # as nearly always
+            return self._at(inode.runs[0].physical * _BLOCK + offset, length)
         out = bytearray(length)
         inside = inode.runs[0].length * _BLOCK if inode.runs else 0
         if offset < inside:

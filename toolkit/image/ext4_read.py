@@ -159,8 +159,12 @@ class Ext4Reader:
 
     def read(self, inode: Inode, offset: int, length: int) -> bytes:
         """``length`` bytes of a file, holes as zeros. Raises DamagedError."""
-        out = bytearray(length)
         size = self.block_size
+        if len(inode.runs) == 1:  # as nearly always: all of it in one piece
+            run = inode.runs[0]
+            if run.logical * size <= offset and offset + length <= (run.logical + run.length) * size:
+                return self._at((run.physical - run.logical) * size + offset, length)
+        out = bytearray(length)
         index = max(0, bisect_right(inode.runs, offset // size, key=lambda run: run.logical) - 1)
         for run in (inode.runs[i] for i in range(index, len(inode.runs))):
             start, end = run.logical * size, (run.logical + run.length) * size
