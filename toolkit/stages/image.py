@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ..image.erofs_compress import TOOL, pack_command, packed, tool_version
 from ..image.layout import layout_for
-from ..image.make import Made, Wanted
-from ..image.tool_checks import CHECKERS, check_commands, check_tools, check_with_tools
-from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
-from ..rootfs.agent_file import AgentFile
+from ..image.make import Wanted
+from ..image.produce import MODULES, Production
+from ..image.tool_checks import CHECKERS
+from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Image
 from .rootfs import INFO as ROOTFS_INFO
 from .rootfs import TAR, agent_of
@@ -36,43 +34,12 @@ class ImageStage(Stage):
     name: ClassVar[str] = "image"
     title: ClassVar[str] = "guest image"
     checkers: ClassVar[frozenset[str]] = CHECKERS
-    modules: ClassVar[tuple[str, ...]] = (
-        "image/dax.py",
-        "image/decompress.py",
-        "image/erofs.py",
-        "image/erofs_clusters.py",
-        "image/erofs_compress.py",
-        "image/erofs_packed.py",
-        "image/erofs_read.py",
-        "image/erofs_xattr.py",
-        "image/ext4.py",
-        "image/ext4_frame.py",
-        "image/ext4_read.py",
-        "image/ext4_records.py",
-        "image/ext4_xattr.py",
-        "image/filesystem.py",
-        "image/layout.py",
-        "image/make.py",
-        "image/mbr.py",
-        "image/placement.py",
-        "image/readback.py",
-        "image/sparse_file.py",
-        "image/tool_checks.py",
-        "image/verity.py",
-        "rootfs/agent_file.py",
-        "rootfs/tar.py",
-        "rootfs/tar_content.py",
-        "rootfs/tar_header.py",
-        "rootfs/tar_pax.py",
-        "rootfs/tar_sparse.py",
-        "rootfs/tree.py",
-        "stages/image.py",
-    )
+    modules: ClassVar[tuple[str, ...]] = (*MODULES, "stages/image.py")
 
     @property
-    def _wanted(self) -> Wanted:
+    def _production(self) -> Production:
         image = self.image
-        return Wanted(
+        wanted = Wanted(
             format=image.format,
             dax=image.dax,
             verity=image.verity,
@@ -82,71 +49,36 @@ class ImageStage(Stage):
             free_mib=image.free_mib,
             size_where=image.size_where,
         )
+        return Production(wanted, image.compression)
 
     def plan(self, inputs: Inputs) -> Recipe:
-        kind, with_verity = self.image.format, self.image.verity
         layout_for(0, self.image.dax, self.align_mib)  # an alignment that cannot work is told before anything is built
+        production = self._production
         return Recipe(
-            commands=(*self._pack(inputs), *check_commands(kind, with_verity=with_verity)),
-            options={**self._wanted.options, "compression": self.image.compression},
+            commands=production.commands(inputs),
+            options={**production.wanted.options, "compression": self.image.compression},
             inputs={f"rootfs/{name}": inputs.digest("rootfs", name) for name in (TAR, ROOTFS_INFO)},
-            tools={
-                **check_tools(kind, inputs, with_verity=with_verity),
-                **({TOOL: tool_version(inputs)} if self._compressed else {}),
-            },
+            tools=production.tools(inputs),
             modules=self.module_digests(),
         )
 
-    @property
-    def _compressed(self) -> bool:
-        return self.image.compression != "none"
-
-    def _pack(self, inputs: Inputs) -> tuple[Command, ...]:
-        return (pack_command(self.image.compression, tool_version(inputs)),) if self._compressed else ()
-
     def run(self, work: Work) -> None:
-        from ..image.make import write_image
-        from ..image.readback import check_image
-        from ..rootfs.tar import open_tar
-
-        kind = self.image.format
+        production = self._production
         agent = agent_of(work.inputs.path("rootfs", ROOTFS_INFO))
         digest = work.recipe.inputs[f"rootfs/{TAR}"]
-        path = work.out / IMAGE
-        with contextlib.ExitStack() as files:
-            tree = files.enter_context(open_tar(work.inputs.path("rootfs", TAR))).tree()
-            compressed = None
-            for command in self._pack(work.inputs):
-                compressed = files.enter_context(packed(work, tree, command))
-            made = write_image(
-                tree, path, self._wanted, digest, lambda done, total: work.progress(done, total, "files"), compressed
-            )
-            if note := made.arrangement.note():
-                work.note(note)
-            work.progress(0, 0, "", "reading it back")
-            check_image(path, made.layout, kind, tree, agent)
-        check_with_tools(work, path, kind, made)
+        made = production.make(work, work.inputs.path("rootfs", TAR), digest, work.out / IMAGE, agent)
         if made.verity:
             (work.out / VERITY).write_text(made.verity.params + "\n")
-        (work.out / INFO).write_text(json.dumps(_info(kind, self.image.compression, made, agent), indent=2) + "\n")
-
-
-def _info(kind: str, compression: str, made: Made, agent: AgentFile) -> dict[str, Any]:
-    layout = made.layout
-    return {
-        "version": 1,
-        "format": kind,
-        "compression": compression,
-        "dax": layout.dax,
-        "size": layout.size,
-        "allocated": made.allocated,
-        "layout": {
-            "kind": "huge" if made.arrangement.shape.huge else "packed",
-            "huge_pages": made.arrangement.huge_pages,
-            "cost": made.arrangement.cost,
-        },
-        "partition": {"number": 1, "start": layout.start, "size": layout.filesystem_size},
-        "filesystem": dict(made.facts),
-        "agent": {"path": "/" + agent.path.decode(), "sha256": agent.sha256},
-        "verity": asdict(made.verity) if made.verity else None,
-    }
+        arrangement = made.arrangement
+        info = {
+            "version": 1,
+            **production.described(made),
+            "dax": made.layout.dax,
+            "layout": {
+                "kind": "huge" if arrangement.shape.huge else "packed",
+                "huge_pages": arrangement.huge_pages,
+                "cost": arrangement.cost,
+            },
+            "agent": {"path": "/" + agent.path.decode(), "sha256": agent.sha256},
+        }
+        (work.out / INFO).write_text(json.dumps(info, indent=2) + "\n")
