@@ -138,6 +138,12 @@ def lay_out(
     (target / "index.json").write_text(json.dumps(index) + "\n")
 
 
+def copy_command(text: str, digest: str, arch: str, folder: str) -> tuple[str, ...]:
+    """What fetches the image with this manifest into a new folder, all of it as the registry has it."""
+    options = ("--override-os", "linux", "--override-arch", arch)
+    return ("skopeo", "copy", *options, Reference.of(text).at(digest), f"dir:{folder}")
+
+
 def missing(text: str, digest: str, cache: Path) -> list[str]:
     """The sha256 of each blob of an image that is not in the pool, or damaged there.
 
@@ -194,7 +200,7 @@ def _fetch(reference: Reference, digest: str, arch: str, pool: Pool, log: run.Lo
     """Bring the image's blobs into the pool, its manifest last: what is there counts only if all is."""
     part = pool.folder / f"{digest}.image.part"  # under the image's lock: a killed build's is removed
     shutil.rmtree(part, ignore_errors=True)
-    argv = ("skopeo", "copy", "--override-os", "linux", "--override-arch", arch, reference.at(digest), f"dir:{part}")
+    argv = copy_command(reference.text, digest, arch, str(part))
     done = 0
 
     def on_line(line: str) -> None:

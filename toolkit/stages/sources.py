@@ -65,7 +65,7 @@ class SourcesStage(Stage):
                 commands.append(Command("apt-get", "-q", "download", f"{found['package']}={found['version']}"))
         if self.image:
             items[IMAGE] = found = self._image_item(self.image, inputs)
-            commands.append(Command("skopeo", "copy", f"{found['reference']} (sha256:{found['digest']})", "dir:…"))
+            commands.append(Command(*self._copy_command(found)))
         return Recipe(commands=tuple(commands), options=items)
 
     def run(self, work: Work) -> None:
@@ -231,6 +231,11 @@ class SourcesStage(Stage):
             return {"kind": "oci", "reference": reference, "digest": digest}
 
         return dict(inputs.resolved("rootfs.image", wish, find))
+
+    def _copy_command(self, item: dict[str, Any]) -> tuple[str, ...]:
+        from ..registry import copy_command
+
+        return copy_command(item["reference"], item["digest"], arch_of(self.arch).go, "@scratch@/image")
 
     def _fetch_image(self, item: dict[str, Any], target: Path, work: Work) -> None:
         from ..registry import lay_out
