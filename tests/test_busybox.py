@@ -15,8 +15,9 @@ from kata_toolkit.pipeline.store import Store
 from kata_toolkit.recipe import stages_of
 from kata_toolkit.rootfs.applets import applets_of, version_of
 from kata_toolkit.rootfs.minimal import applet_paths
+from kata_toolkit.rootfs.stage_files import APPLETS, BUSYBOX, VERSION
 from kata_toolkit.spec.load import load_spec
-from kata_toolkit.stages.busybox import APPLETS, PROGRAM, VERSION, BusyboxStage
+from kata_toolkit.stages.busybox import BusyboxStage
 from kernel_harness import Bench
 
 pytestmark = pytest.mark.tool
@@ -76,7 +77,7 @@ def test_debians_is_fetched_and_understood(tmp_path: Path) -> None:
         entry = bench.build([BusyboxStage(FOREIGN)])["busybox"]
     except ToolError as error:
         pytest.skip(f"it cannot be fetched: {error}")
-    program = read_program(entry.path(PROGRAM))
+    program = read_program(entry.path(BUSYBOX))
     assert (program.machine, program.interpreter) == (arch_of(FOREIGN).machine, None)
     assert "bin/sh" in entry.path(APPLETS).read_text().splitlines()
     assert entry.path(VERSION).read_text().startswith("BusyBox v")

@@ -14,11 +14,10 @@ from ..download import Pool
 from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
+from ..rootfs.stage_files import APPLETS, BUSYBOX, BUSYBOX_PACKAGE, COPYRIGHT, FACTS, VERSION
 
-PROGRAM, APPLETS, VERSION, FACTS, COPYRIGHT = "busybox", "applets", "version", "package.json", "copyright"
-PACKAGE = "busybox-static"
 _MEMBERS = ("bin/busybox", "usr/bin/busybox")  # before and after Debian merged /usr
-_TEXT = f"usr/share/doc/{PACKAGE}/copyright"
+_TEXT = f"usr/share/doc/{BUSYBOX_PACKAGE}/copyright"
 _WITHOUT = "leave it out with rootfs: {kind: minimal, busybox: false}"
 
 
@@ -38,6 +37,7 @@ class BusyboxStage(Stage):
         "dpkg.py",
         "elf.py",
         "rootfs/applets.py",
+        "rootfs/stage_files.py",
         "stages/busybox.py",
     )
 
@@ -76,7 +76,7 @@ class BusyboxStage(Stage):
 
         package = Pool(work.inputs.cache).bring(wanted["sha256"], fetch, what)
         program, text = _taken(package, what)
-        target = work.out / PROGRAM
+        target = work.out / BUSYBOX
         target.write_bytes(program)
         target.chmod(0o755)
         found = read_program(target, what)
@@ -97,9 +97,9 @@ class BusyboxStage(Stage):
         def find() -> dict[str, Any]:
             package = self._package(inputs, None)
             facts = {"version": package.version, "sha256": package.sha256, "size": package.size}
-            return {"kind": "debian", "package": PACKAGE, "architecture": arch_of(self.arch).debian, **facts}
+            return {"kind": "debian", "package": BUSYBOX_PACKAGE, "architecture": arch_of(self.arch).debian, **facts}
 
-        request = {"package": PACKAGE, "architecture": arch_of(self.arch).debian}
+        request = {"package": BUSYBOX_PACKAGE, "architecture": arch_of(self.arch).debian}
         return dict(inputs.resolved("rootfs.busybox", request, find))
 
     def _what(self, found: dict[str, Any]) -> str:
@@ -107,7 +107,7 @@ class BusyboxStage(Stage):
 
     def _package(self, inputs: Inputs, version: str | None) -> apt.Package:
         try:
-            return self._apt(inputs).resolve(PACKAGE, version)
+            return self._apt(inputs).resolve(BUSYBOX_PACKAGE, version)
         except (InputError, ToolError) as error:
             message = f"busybox for {self.arch}: {error.problems[0].message}"
             raise type(error)(message, hint=_WITHOUT) from error

@@ -21,9 +21,9 @@ from ..rootfs.debian_place import working_place
 from ..rootfs.debian_pool import fetch, fields_of, local_file, missing, repository
 from ..rootfs.debian_preflight import require_able
 from ..rootfs.debian_sources import AptSource, host_sources, host_suite, keyring_problems, named_source
+from ..rootfs.stage_files import DEBIAN_INFO, DEBIAN_TAR
 from ..spec.model import DebianRootfs
 
-TAR, INFO = "debian.tar", "debian.json"
 KEY = "rootfs.packages"
 
 # Which folders of the root are links into /usr, beside bin, sbin and lib: where the architecture's libraries may lie.
@@ -81,13 +81,13 @@ class DebianStage(Stage):
         with working_place(work.scratch, work.inputs.cache) as place:
             fields = repository(packages, pool, place / "repository")
             self._install(work, place, len(packages))
-        _require_installed(work.out / TAR, packages)
+        _require_installed(work.out / DEBIAN_TAR, packages)
         info = {
             "version": 1,
             "sources": work.recipe.options["sources"],
             "packages": [_described(p, f) for p, f in zip(work.recipe.options["packages"], fields, strict=True)],
         }
-        (work.out / INFO).write_text(json.dumps(info, indent=1) + "\n")
+        (work.out / DEBIAN_INFO).write_text(json.dumps(info, indent=1) + "\n")
 
     def fetch(self, work: Work) -> None:
         """Nothing is installed, so that any machine can fetch."""
@@ -212,7 +212,7 @@ class DebianStage(Stage):
             on_line=on_line,
             mode="root" if os.geteuid() == 0 else "unshare",
             repository=place / "repository",
-            out=work.out / TAR,
+            out=work.out / DEBIAN_TAR,
             scratch=place,
         )
         if lacking:

@@ -11,7 +11,7 @@ from ...components import Component
 from ...pipeline.stage import Inputs, Work
 from ...sbom.dep5 import licence_of
 from ...spec.model import DebianRootfs
-from ...stages.debian import INFO, TAR
+from ..stage_files import DEBIAN_INFO, DEBIAN_TAR
 from .source import Base, Identity, Source
 
 
@@ -24,6 +24,7 @@ class DebianSource(Source):
     modules: ClassVar[tuple[str, ...]] = (
         "rootfs/debian_slim.py",
         "rootfs/sources/debian.py",
+        "rootfs/stage_files.py",
         "sbom/dep5.py",
         "sbom/expression.py",
         "sbom/spdx_ids.py",
@@ -32,15 +33,15 @@ class DebianSource(Source):
     def identity(self, inputs: Inputs) -> Identity:
         return Identity(
             {"kind": "debian", "slim": asdict(self.source.slim), "asked": self._asked()},
-            inputs={f"debian/{name}": inputs.digest("debian", name) for name in (TAR, INFO)},
+            inputs={f"debian/{name}": inputs.digest("debian", name) for name in (DEBIAN_TAR, DEBIAN_INFO)},
         )
 
     def base(self, work: Work, open_files: ExitStack) -> Base:
         from ..debian_slim import add_sources, clean, licence_texts, slim
         from ..tar import open_tar
 
-        info = json.loads(work.inputs.path("debian", INFO).read_bytes())
-        tree = open_files.enter_context(open_tar(work.inputs.path("debian", TAR))).tree()
+        info = json.loads(work.inputs.path("debian", DEBIAN_INFO).read_bytes())
+        tree = open_files.enter_context(open_tar(work.inputs.path("debian", DEBIAN_TAR))).tree()
         packages = info["packages"]
         licences = licence_texts(tree, (package["name"] for package in packages))
         clean(tree)

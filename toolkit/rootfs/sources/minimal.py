@@ -19,7 +19,7 @@ from ...errors import InputError, ToolError
 from ...pipeline.packages import install_hint
 from ...pipeline.stage import Command, Inputs, Work
 from ...spec.model import MinimalRootfs
-from ...stages.busybox import APPLETS, COPYRIGHT, FACTS, PACKAGE, PROGRAM, VERSION
+from ..stage_files import APPLETS, BUSYBOX, BUSYBOX_PACKAGE, COPYRIGHT, FACTS, VERSION
 from .source import Base, Identity, Source
 
 _LIST = Command("@busybox@", "--list-full")
@@ -35,12 +35,16 @@ class MinimalSource(Source):
     source: MinimalRootfs
     foreign: bool = False
 
-    modules: ClassVar[tuple[str, ...]] = ("dpkg.py", "rootfs/sources/minimal.py")
+    modules: ClassVar[tuple[str, ...]] = (
+        "dpkg.py",
+        "rootfs/sources/minimal.py",
+        "rootfs/stage_files.py",
+    )
 
     def identity(self, inputs: Inputs) -> Identity:
         options: dict[str, Any] = {"kind": "minimal", "busybox": self.source.busybox}
         if self.source.busybox and self.foreign:
-            wanted = (PROGRAM, APPLETS, VERSION, FACTS, COPYRIGHT)
+            wanted = (BUSYBOX, APPLETS, VERSION, FACTS, COPYRIGHT)
             return Identity(options, inputs={f"busybox/{name}": inputs.digest("busybox", name) for name in wanted})
         if self.source.busybox:
             path = _busybox()
@@ -48,7 +52,7 @@ class MinimalSource(Source):
             version = inputs.tool("busybox", "--help")
             inputs.observed("rootfs.busybox", {"kind": "host", "version": version, "sha256": digest})
             files = {"busybox": digest}
-            package = owner(PACKAGE, path)
+            package = owner(BUSYBOX_PACKAGE, path)
             if package:
                 options["package"] = {key: value for key, value in asdict(package).items() if key != COPYRIGHT}
                 if package.copyright:
@@ -74,18 +78,18 @@ class MinimalSource(Source):
         licences: dict[str, bytes] = {}
         if package and hashlib.md5(program, usedforsecurity=False).hexdigest() == package["md5"]:
             component = _component({**package, "architecture": package["arch"], "sha256": digest})
-            there = owner(PACKAGE, path)
+            there = owner(BUSYBOX_PACKAGE, path)
             if there and there.copyright and COPYRIGHT in work.recipe.files:
-                licences[f"{PACKAGE}/{COPYRIGHT}"] = _read(there.copyright, work.recipe.files[COPYRIGHT])
+                licences[f"{BUSYBOX_PACKAGE}/{COPYRIGHT}"] = _read(there.copyright, work.recipe.files[COPYRIGHT])
         return _with_busybox(program, listing, component, licences)
 
     def _foreign(self, work: Work) -> Base:
         program, applets, facts, text = (
-            work.inputs.path("busybox", name) for name in (PROGRAM, APPLETS, FACTS, COPYRIGHT)
+            work.inputs.path("busybox", name) for name in (BUSYBOX, APPLETS, FACTS, COPYRIGHT)
         )
         component = _component({"vendor": "debian", **json.loads(facts.read_bytes())})
-        licences = {f"{PACKAGE}/{COPYRIGHT}": text.read_bytes()}
-        data = _read(program, work.recipe.inputs[f"busybox/{PROGRAM}"])
+        licences = {f"{BUSYBOX_PACKAGE}/{COPYRIGHT}": text.read_bytes()}
+        data = _read(program, work.recipe.inputs[f"busybox/{BUSYBOX}"])
         return _with_busybox(data, applets.read_text(), component, licences)
 
 
