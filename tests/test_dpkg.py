@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit.dpkg import owner, source_of
+from kata_toolkit.rootfs.debian_slim import vendor
+from kata_toolkit.rootfs.tree import Bytes, Kind, Node, Tree
 
 STATUS = """Package: box
 Status: install ok installed
@@ -96,3 +98,13 @@ def test_it_says_what_dpkg_says() -> None:
     assert said.stdout.split() == [found.version, found.arch, found.source, found.source_version]
     summed = subprocess.run(["md5sum", shell], capture_output=True, text=True, check=True)
     assert summed.stdout.split()[0] == found.md5
+
+
+@pytest.mark.parametrize(
+    ("text", "whose"), [('NAME="U"\nID=ubuntu\n', "ubuntu"), ("ID_LIKE=debian\n", "debian"), ("", "debian")]
+)
+def test_whose_packages_a_tree_has(text: str, whose: str) -> None:
+    tree = Tree()
+    tree.add(b"usr/lib/os-release", Node(Kind.FILE, 0o644, content=Bytes(text.encode())))
+    tree.add(b"etc/os-release", Node(Kind.SYMLINK, 0o777, target=b"../usr/lib/os-release"))
+    assert vendor(tree) == whose

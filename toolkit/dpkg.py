@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .os_release import os_release
+
 _DATABASE = Path("var/lib/dpkg")
 
 
@@ -68,10 +70,10 @@ def source_of(fields: Mapping[str, str]) -> tuple[str, str]:
 def _vendor(root: Path) -> str:
     """Whose packages these are: ID of os-release(5)."""
     try:
-        lines = (root / "etc/os-release").read_text(errors="replace").splitlines()
+        said = os_release((root / "etc/os-release").read_text(errors="replace"))
     except OSError:
-        lines = []
-    return next((line[3:].strip("\"'") for line in lines if line.startswith("ID=")), "") or "debian"
+        said = {}
+    return said.get("ID") or "debian"
 
 
 def _stanzas(status: bytes, package: str) -> list[str]:

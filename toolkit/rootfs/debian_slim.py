@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from ..os_release import os_release
 from ..spec.model import Slim
 from .tree import Bytes, Kind, Node, Tree, read_padded
 
@@ -104,6 +105,12 @@ def licence_texts(tree: Tree, packages: Iterable[str]) -> dict[str, bytes]:
         if path.startswith(_COMMON + b"/") and node.content:
             found[f"common-licenses/{path.rpartition(b'/')[2].decode()}"] = read_padded(node.content, 0, node.size)
     return found
+
+
+def vendor(tree: Tree) -> str:
+    """Whose packages these are: Debian's, or a distribution's that is made from it."""
+    text = _text(tree, b"etc/os-release") or b""
+    return os_release(text.decode(errors="replace")).get("ID") or "debian"
 
 
 def _text(tree: Tree, path: bytes) -> bytes | None:

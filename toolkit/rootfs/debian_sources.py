@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError, Problem
+from ..os_release import os_release
 from ..spec.suggest import did_you_mean
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -69,11 +70,9 @@ class AptSource:
 def host_suite() -> str:
     """The codename of this machine's own release. Raises InputError when it has none."""
     try:
-        lines = _OS_RELEASE.read_text().splitlines()
+        name = os_release(_OS_RELEASE.read_text(errors="replace")).get("VERSION_CODENAME")
     except OSError:
-        lines = []
-    values = dict(line.split("=", 1) for line in lines if "=" in line)
-    name = values.get("VERSION_CODENAME", "").strip("\"'")
+        name = None
     if not name:
         raise InputError(
             "this machine's release has no codename, so rootfs.suite must be said", hint="for example suite: bookworm"

@@ -36,6 +36,7 @@ class BusyboxStage(Stage):
         "deb.py",
         "dpkg.py",
         "elf.py",
+        "os_release.py",
         "rootfs/applets.py",
         "rootfs/stage_files.py",
         "stages/busybox.py",

@@ -46,7 +46,7 @@ class DebianStage(Stage):
     name: ClassVar[str] = "debian"
     title: ClassVar[str] = "Debian packages"
     fetches: ClassVar[bool] = True
-    modules: ClassVar[tuple[str, ...]] = ("dpkg.py", "rootfs/debian_pool.py", "stages/debian.py")
+    modules: ClassVar[tuple[str, ...]] = ("dpkg.py", "os_release.py", "rootfs/debian_pool.py", "stages/debian.py")
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises InputError for packages that are not to be had, ToolError when this machine cannot do it."""

@@ -34,6 +34,7 @@ class LicencesStage(Stage):
     modules: ClassVar[tuple[str, ...]] = (
         "components.py",
         "dpkg.py",
+        "os_release.py",
         "sbom/dep5.py",
         "sbom/expression.py",
         "sbom/spdx_ids.py",

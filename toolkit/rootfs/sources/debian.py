@@ -22,6 +22,7 @@ class DebianSource(Source):
     source: DebianRootfs
 
     modules: ClassVar[tuple[str, ...]] = (
+        "os_release.py",
         "rootfs/debian_slim.py",
         "rootfs/sources/debian.py",
         "rootfs/stage_files.py",
@@ -37,12 +38,13 @@ class DebianSource(Source):
         )
 
     def base(self, work: Work, open_files: ExitStack) -> Base:
-        from ..debian_slim import add_sources, clean, licence_texts, slim
+        from ..debian_slim import add_sources, clean, licence_texts, slim, vendor
         from ..tar import open_tar
 
         info = json.loads(work.inputs.path("debian", DEBIAN_INFO).read_bytes())
         tree = open_files.enter_context(open_tar(work.inputs.path("debian", DEBIAN_TAR))).tree()
         packages = info["packages"]
+        whose = vendor(tree)
         licences = licence_texts(tree, (package["name"] for package in packages))
         clean(tree)
         add_sources(tree, info["sources"])
@@ -50,7 +52,7 @@ class DebianSource(Source):
         left = [package for package in packages if package["name"] not in gone]
         return Base(
             tree,
-            tuple(_component(package, licences) for package in left),
+            tuple(_component(package, whose, licences) for package in left),
             {name: text for name, text in licences.items() if name.partition("/")[0] not in gone},
         )
 
@@ -58,13 +60,13 @@ class DebianSource(Source):
         return sorted(package.text.partition("=")[0] for package in self.source.packages)
 
 
-def _component(package: dict[str, str], licences: dict[str, bytes]) -> Component:
+def _component(package: dict[str, str], vendor: str, licences: dict[str, bytes]) -> Component:
     text = licences.get(f"{package['name']}/copyright", b"").decode(errors="replace")
     return Component(
         package["name"],
         package["version"],
         kind="deb",
-        namespace="debian",
+        namespace=vendor,
         arch=package["architecture"],
         sha256=package["sha256"],
         origin=package.get("origin", ""),

@@ -37,6 +37,7 @@ class MinimalSource(Source):
 
     modules: ClassVar[tuple[str, ...]] = (
         "dpkg.py",
+        "os_release.py",
         "rootfs/sources/minimal.py",
         "rootfs/stage_files.py",
     )
