@@ -55,6 +55,9 @@ def _section(root: Schema, schema: Schema, path: str) -> Iterator[str]:
         if own:
             yield _table(own, branch.get("required", []), path)
             yield from _exclusive(branch)
+            for key, sub in own.items():
+                if "properties" in sub and sub.get("default") is not None:
+                    yield from _section(root, sub, f"{path}.{key}")
         else:
             yield "It has no other keys.\n"
     for key, sub in properties.items():
