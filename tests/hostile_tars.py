@@ -343,6 +343,9 @@ CASES: dict[str, Case] = {
         old_sparse(base256(-4096, 12), (b"00000000000", b"00000000000")),
         "the member holes has a map of holes that does not fit its size",
     ),
+    "holes, old: a negative size and no pieces": Case(
+        old_sparse(base256(-4096, 12)), "the member holes has a map of holes that does not fit its size"
+    ),
     "holes, 0.1: half a pair": Case(
         pax([(b"GNU.sparse.size", b"9"), (b"GNU.sparse.map", b"0,1,2")]) + head(b"a", b"1"),
         "the member a has a damaged map of holes",

@@ -141,6 +141,8 @@ def checked(holes: Map, stored: int) -> tuple[tuple[int, int], ...]:
             found[-1] = (found[-1][0], found[-1][1] + length)
         elif length:
             found.append((offset, length))
+    if holes.size < 0:
+        raise InputError("has a map of holes that does not fit its size")
     if total != stored:
         raise InputError("has a map of holes that does not fit its data")
     return tuple(found)
