@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..components import Component
 from ..errors import InputError, ToolError
 from ..pipeline.files import copy_checked
+from ..pipeline.given import given_file
 from ..pipeline.stage import Inputs, Recipe, Work
 from ..spec.model import Artifact, BinaryAgent, TarballAgent
 from ..spec.suggest import did_you_mean
@@ -20,14 +21,8 @@ if TYPE_CHECKING:
 _MAX_LINKS = 40  # as many as the kernel follows
 
 
-def taken(artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
-    """An agent's file and its sha256. Raises NotBuiltYet, InputError when it is not the one that the spec names."""
-    if artifact.path is None:
-        return inputs.path("sources", "agent"), inputs.digest("sources", "agent")
-    digest = inputs.file_digest(artifact.path)
-    if artifact.sha256 not in (None, digest):
-        raise InputError(f"{artifact.path} has the sha256 {digest}, not {artifact.sha256} as agent.sha256 says")
-    return artifact.path, digest
+def _taken(artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
+    return given_file(artifact, "agent", inputs, "agent")
 
 
 @dataclass(frozen=True)
@@ -41,13 +36,13 @@ class BinaryKind(AgentKind):
     modules: ClassVar[tuple[str, ...]] = ("agents/given.py",)
 
     def recipe(self, inputs: Inputs) -> Recipe:
-        _, digest = taken(self.agent.binary, inputs)
+        _, digest = _taken(self.agent.binary, inputs)
         options = {"kind": "binary", "arch": self.arch, "libraries": self.libraries}
         return Recipe(options=options, files={"agent": digest})
 
     def make(self, work: Work) -> tuple[Component, ...]:
         binary, digest = self.agent.binary, work.recipe.files["agent"]
-        source, _ = taken(binary, work.inputs)
+        source, _ = _taken(binary, work.inputs)
         require_fit(source, binary.name, self.arch, libraries=self.libraries)
         if not copy_checked(source, work.out / PROGRAM, digest, 0o755):
             raise ToolError(f"{source} changed while it was used", hint="build again")
@@ -73,7 +68,7 @@ class TarballKind(AgentKind):
     )
 
     def recipe(self, inputs: Inputs) -> Recipe:
-        _, digest = taken(self.agent.archive, inputs)
+        _, digest = _taken(self.agent.archive, inputs)
         options = {"kind": "tarball", "arch": self.arch, "libraries": self.libraries, "member": self.agent.member}
         return Recipe(options=options, files={"archive": digest})
 
@@ -82,11 +77,11 @@ class TarballKind(AgentKind):
         from ..rootfs.tar import open_tar
         from ..rootfs.tree import chunks
 
-        archive, _ = taken(self.agent.archive, work.inputs)
+        archive, _ = _taken(self.agent.archive, work.inputs)
         name, member = self.agent.archive.name, self.agent.member
         plain, target = work.scratch / "agent.tar", work.out / PROGRAM
         plain_tar(archive, plain, name)
-        if taken(self.agent.archive, work.inputs)[1] != work.recipe.files["archive"]:
+        if _taken(self.agent.archive, work.inputs)[1] != work.recipe.files["archive"]:
             raise ToolError(f"{archive} changed while it was used", hint="build again")
         with open_tar(plain, name) as tar:
             node = member_of(tar.tree(), member, name)

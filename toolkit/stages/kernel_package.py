@@ -13,8 +13,9 @@ from ..arch import arch_of
 from ..deb import control_fields, members
 from ..elf import read_program
 from ..errors import InputError, ToolError
+from ..pipeline.given import given_file
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
-from ..spec.model import PackagedKernel
+from ..spec.model import Artifact, PackagedKernel
 
 PACKAGE = "package.json"
 LICENCES = "licences"
@@ -137,15 +138,7 @@ class PackagedKernelStage(Stage):
 
 def package_file(source: PackagedKernel, inputs: Inputs) -> tuple[Path, str]:
     """The .deb and its sha256. Raises NotBuiltYet before it is here, InputError for a wrong digest."""
-    if source.deb and source.deb.path:
-        path, digest = source.deb.path, inputs.file_digest(source.deb.path)
-        if source.deb.sha256 not in (None, digest):
-            raise InputError(
-                f"{path} has the sha256 {digest}, not {source.deb.sha256} as kernel.source.deb.sha256 says",
-                where=source.where,
-            )
-        return path, digest
-    return inputs.path("sources", "kernel"), inputs.digest("sources", "kernel")
+    return given_file(source.deb or Artifact(), "kernel", inputs, "kernel.source.deb", source.where)
 
 
 def package_name(source: PackagedKernel) -> str:

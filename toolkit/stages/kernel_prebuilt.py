@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ..arch import MAGIC_AT, Arch, arch_of
 from ..errors import InputError
+from ..pipeline.given import given_file
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Artifact, PrebuiltKernel
 
@@ -36,17 +37,12 @@ class PrebuiltKernelStage(Stage):
         """Raises NotBuiltYet before what has a url is here, InputError for a missing file or a wrong digest."""
         files = {}
         for part, artifact in self._parts().items():
-            path, digest = _located(part, artifact, inputs)
-            if artifact.sha256 not in (None, digest):
-                raise InputError(
-                    f"{path} has the sha256 {digest}, not {artifact.sha256} as kernel.source.{part}.sha256 says"
-                )
-            files[part] = digest
+            _, files[part] = self._file(part, artifact, inputs)
         return Recipe(options={"arch": self.arch}, files=files, modules=self.module_digests())
 
     def run(self, work: Work) -> None:
         for part, artifact in self._parts().items():
-            path, _ = _located(part, artifact, work.inputs)
+            path, _ = self._file(part, artifact, work.inputs)
             shutil.copyfile(path, work.out / _NAMES[part])
         vmlinux = work.out / "vmlinux"
         name = self.source.vmlinux.name
@@ -55,15 +51,12 @@ class PrebuiltKernelStage(Stage):
             _require_compressed(work.out / "vmlinuz", self.source.bzimage.name, arch_of(self.arch))
         (work.out / "release").write_text(_release(vmlinux, name) + "\n")
 
+    def _file(self, part: str, artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
+        return given_file(artifact, f"kernel-{part}", inputs, f"kernel.source.{part}", self.source.where)
+
     def _parts(self) -> dict[str, Artifact]:
         parts = {part: getattr(self.source, part) for part in _NAMES}
         return {part: artifact for part, artifact in parts.items() if artifact}
-
-
-def _located(part: str, artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
-    if artifact.path:
-        return artifact.path, inputs.file_digest(artifact.path)
-    return inputs.path("sources", f"kernel-{part}"), inputs.digest("sources", f"kernel-{part}")
 
 
 def _require_kernel(path: Path, name: str, arch: Arch) -> None:

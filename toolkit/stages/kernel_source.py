@@ -14,8 +14,9 @@ from .. import git_source, kernel_tree
 from ..errors import InputError, Problem, ToolError
 from ..patches import PATCH, require_inside
 from ..pipeline.files import copy_checked
+from ..pipeline.given import given_file
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
-from ..spec.model import GitKernel, KernelSource, Patch, TarballKernel, TreeKernel
+from ..spec.model import Artifact, GitKernel, KernelSource, Patch, TarballKernel, TreeKernel
 
 _LICENCES = ("COPYING", "LICENSES")  # Documentation/process/license-rules.rst
 
@@ -29,13 +30,8 @@ class KernelOrigin:
 
     def archive(self, inputs: Inputs) -> tuple[Path, str]:
         """The archive of a source that is one, and its sha256. Raises NotBuiltYet, InputError when it is missing."""
-        if isinstance(self.source, TarballKernel) and self.source.archive.path:
-            path, wanted = self.source.archive.path, self.source.archive.sha256
-            digest = inputs.file_digest(path)
-            if wanted not in (None, digest):
-                raise InputError(f"{path} has the sha256 {digest}, not {wanted} as kernel.source.sha256 says")
-            return path, digest
-        return inputs.path("sources", "kernel"), inputs.digest("sources", "kernel")
+        given = self.source.archive if isinstance(self.source, TarballKernel) else Artifact()
+        return given_file(given, "kernel", inputs, "kernel.source")
 
     def identity(self, inputs: Inputs) -> str:
         """What decides the unpatched tree's content. Raises NotBuiltYet, InputError."""

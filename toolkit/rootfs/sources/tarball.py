@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ...errors import InputError
+from ...pipeline.given import given_file
 from ...pipeline.stage import Inputs, Work
 from ...spec.model import TarballRootfs
 from .source import Base, Identity, Source
@@ -34,13 +34,4 @@ class TarballSource(Source):
         return Base(open_files.enter_context(open_tar(plain, self.source.archive.url or str(archive))).tree())
 
     def _archive(self, inputs: Inputs) -> tuple[Path, str]:
-        """The tar and its sha256. Raises NotBuiltYet, and InputError when it is not the one that the spec names."""
-        wanted = self.source.archive
-        if wanted.path is None:
-            return inputs.path("sources", self.fetched), inputs.digest("sources", self.fetched)
-        digest = inputs.file_digest(wanted.path)
-        if wanted.sha256 not in (None, digest):
-            raise InputError(
-                f"{wanted.path} has the sha256 {digest}, not {wanted.sha256} as {self.fetched}.sha256 says"
-            )
-        return wanted.path, digest
+        return given_file(self.source.archive, self.fetched, inputs, self.fetched)
