@@ -6,6 +6,7 @@ Reader and writer are each checked against e2fsprogs first: only then does it pr
 from __future__ import annotations
 
 import os
+import random
 import re
 import stat
 import subprocess
@@ -276,12 +277,29 @@ def test_what_kata_needs_is_in_the_superblock(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
-    with SparseFile(tmp_path / "fs", 1 << 20) as out:
-        full = os.open("/dev/full", os.O_WRONLY)
-        os.dup2(full, out._fd)
-        os.close(full)
-        with pytest.raises(ToolError, match=r"cannot write .*: No space left on device"):
-            out.write(0, b"x")
+    """At the latest when the file is closed: writes are gathered."""
+    out = SparseFile(tmp_path / "fs", 1 << 20)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, out._fd)
+    os.close(full)
+    out.write(0, b"x")
+    with pytest.raises(ToolError, match=r"cannot write .*: No space left on device"):
+        out.__exit__(None, None, None)
+
+
+def test_gathered_writes_are_as_single_ones(tmp_path: Path) -> None:
+    """In any order, over what is there, with blocks half written: only what was given changes."""
+    choice = random.Random(5)
+    with SparseFile(tmp_path / "file", 64 * 4096) as out:
+        meant = bytearray(64 * 4096)
+        for number in range(400):
+            at = choice.randrange(60) * 4096
+            data = bytes([number % 255 + 1]) * choice.randrange(1, 4 * 4096)
+            out.write(at, data)
+            meant[at : at + len(data)] = data
+            if number % 50 == 0:
+                assert out.reader(0)(0, len(meant)) == meant
+    assert (tmp_path / "file").read_bytes() == meant
 
 
 def test_a_source_that_shrinks_is_an_error(tmp_path: Path) -> None:

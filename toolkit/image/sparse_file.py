@@ -13,6 +13,7 @@ from ..errors import InternalError, ToolError
 BLOCK = 4096
 _CHUNK = 1 << 20
 _ZEROS = bytes(BLOCK)
+_MOST_GATHERED = 500  # pieces; pwritev(2) takes 1024 (IOV_MAX), and there may be zeros between two
 
 
 class SparseFile:
@@ -25,6 +26,9 @@ class SparseFile:
         self.path = path
         self.size = size
         self.blocks = 0
+        # What lies one behind the other is gathered, so that many small files are one call: from where, to where.
+        self._gathered: list[bytes] = []
+        self._start = self._end = self._top = 0  # and the end of all that was ever written
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             os.ftruncate(self._fd, size)
@@ -38,7 +42,11 @@ class SparseFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            os.close(self._fd)
+            try:
+                if error is None:
+                    self._flush()
+            finally:
+                os.close(self._fd)
         except OSError as failure:  # some file systems tell of a full disk only here
             if error is None:
                 raise self._failed(failure) from failure
@@ -65,6 +73,7 @@ class SparseFile:
         """A function that reads ``length`` bytes at an offset from ``start``: what was written so far. ToolError."""
 
         def read(offset: int, length: int) -> bytes:
+            self._flush()
             try:
                 return os.pread(self._fd, length, start + offset)
             except OSError as error:
@@ -74,12 +83,29 @@ class SparseFile:
 
     def _put(self, offset: int, data: bytes) -> None:
         self.blocks += -(-len(data) // BLOCK)
+        gap = offset - self._end
+        follows = 0 <= gap < BLOCK and (not gap or self._end == self._top)  # a gap above all else holds zeros
+        if not follows or self._end - self._start >= _CHUNK or len(self._gathered) >= _MOST_GATHERED:
+            self._flush()
+            self._start = self._end = offset
+        elif gap:
+            self._gathered.append(_ZEROS[:gap])
+        self._gathered.append(data)
+        self._end = offset + len(data)
+        self._top = max(self._top, self._end)
+
+    def _flush(self) -> None:
+        """Write what was gathered. Raises ToolError."""
+        parts, self._gathered = self._gathered, []
         try:
-            done = os.pwrite(self._fd, data, offset)
-            while done < len(data):  # a disk that fills up takes a part
-                done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
+            done = os.pwritev(self._fd, parts, self._start) if parts else 0
+            if done < self._end - self._start and parts:  # a disk that fills up takes a part
+                rest = memoryview(b"".join(parts))
+                while done < len(rest):
+                    done += os.pwrite(self._fd, rest[done:], self._start + done)
         except OSError as error:
             raise self._failed(error) from error
+        self._start = self._end
 
     def _failed(self, error: OSError) -> ToolError:
         return ToolError(f"cannot write {self.path}: {error.strerror}")
