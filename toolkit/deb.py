@@ -13,6 +13,7 @@ from typing import IO
 
 from . import run
 from .archive import DEB_MAGIC, command_output, magic_of, members_of, opened_tar
+from .dpkg import control_values
 from .errors import InputError, ToolError
 from .pipeline.packages import install_hint
 
@@ -29,12 +30,7 @@ def control_fields(package: Path, name: str) -> dict[str, str]:
     if result.status:
         reason = (result.output.splitlines() or ["dpkg-deb cannot read it"])[-1]
         raise InputError(f"{name} is damaged or truncated: {reason}", hint="fetch it again")
-    fields: dict[str, str] = {}
-    for line in result.output.splitlines():
-        key, colon, value = line.partition(":")
-        if colon and not line.startswith((" ", "\t")):
-            fields[key] = value.strip()
-    return fields
+    return control_values(result.output)
 
 
 @contextmanager

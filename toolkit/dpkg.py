@@ -40,7 +40,7 @@ def owner(package: str, file: Path, root: Path = Path("/")) -> Owner | None:
     except OSError:
         return None
     for stanza in _stanzas(status, package):
-        fields = _fields(stanza)
+        fields = control_values(stanza)
         if not fields.get("Status", "").endswith(" installed"):
             continue
         md5 = _md5(root / _DATABASE / "info", package, fields.get("Architecture", ""), file)
@@ -88,9 +88,10 @@ def _stanzas(status: bytes, package: str) -> list[str]:
     return found
 
 
-def _fields(stanza: str) -> dict[str, str]:
+def control_values(stanza: str) -> dict[str, str]:
+    """The fields of one stanza (deb-control(5)), of each the first line."""
     pairs = (line.partition(":") for line in stanza.splitlines() if not line.startswith((" ", "\t")))
-    return {key: value.strip() for key, _, value in pairs}
+    return {key: value.strip() for key, colon, value in pairs if colon}
 
 
 def _md5(info: Path, package: str, arch: str, file: Path) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import run
 from ..download import Pool, copy_file
+from ..dpkg import control_values
 from ..errors import InputError, ToolError
 from ..pipeline.stage import Missing
 from .debian_apt import PrivateApt
@@ -68,7 +69,7 @@ def repository(packages: Sequence[Package], pool: Pool, folder: Path) -> list[di
         copy_file(pool.folder / digest, target)
         target.chmod(0o644)  # apt reads it as one of the namespace's other users
         text = _control(target, package)
-        fields = fields_of(text)
+        fields = control_values(text)
         said = (fields.get("Package"), fields.get("Version"), fields.get("Architecture"))
         if said != (package["name"], package["version"], package["architecture"]):
             raise InputError(f"{package['uri']} holds {' '.join(map(str, said))}, which is another package")
@@ -83,12 +84,6 @@ def repository(packages: Sequence[Package], pool: Pool, folder: Path) -> list[di
     except OSError as error:
         raise ToolError(f"cannot write {index}: {error.strerror}") from error
     return found
-
-
-def fields_of(text: str) -> dict[str, str]:
-    """The first line of each field of a stanza (deb-control(5))."""
-    pairs = (line.partition(":") for line in text.splitlines() if not line.startswith((" ", "\t")))
-    return {key: value.strip() for key, colon, value in pairs if colon}
 
 
 def _control(file: Path, package: Package) -> str:

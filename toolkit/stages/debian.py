@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 from ..arch import Arch, arch_of
 from ..download import Pool
-from ..dpkg import source_of
+from ..dpkg import control_values, source_of
 from ..errors import InputError, Problem, ToolError
 from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
 from ..rootfs.debian_apt import PrivateApt, Wish
 from ..rootfs.debian_place import working_place
-from ..rootfs.debian_pool import fetch, fields_of, local_file, missing, repository
+from ..rootfs.debian_pool import fetch, local_file, missing, repository
 from ..rootfs.debian_preflight import require_able
 from ..rootfs.debian_sources import AptSource, host_sources, host_suite, keyring_problems, named_source
 from ..rootfs.stage_files import DEBIAN_INFO, DEBIAN_TAR
@@ -252,7 +252,7 @@ def _require_installed(tar: Path, packages: Sequence[Mapping[str, Any]]) -> None
     with open_tar(tar) as opened:
         node = opened.tree().get(_STATUS)
         content = read_padded(node.content, 0, node.size) if node and node.content else b""
-    stanzas = [fields_of(text) for text in content.decode(errors="replace").split("\n\n") if text.strip()]
+    stanzas = [control_values(text) for text in content.decode(errors="replace").split("\n\n") if text.strip()]
     wanted = {(p["name"], p["version"], p["architecture"]) for p in packages}
     found = {
         (f.get("Package"), f.get("Version"), f.get("Architecture")) for f in stanzas if f.get("Status") == _INSTALLED

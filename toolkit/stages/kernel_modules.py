@@ -43,10 +43,12 @@ class KernelModulesStage(Stage):
     title: ClassVar[str] = "kernel modules"
     modules: ClassVar[tuple[str, ...]] = (
         "deb.py",
+        "dpkg.py",
         "elf.py",
         "kconfig/prebuilt_rules.py",
         "modinfo.py",
         "module_tree.py",
+        "os_release.py",
         "rootfs/minimal.py",
         "rootfs/tar_header.py",
         "rootfs/tar_pax.py",

@@ -11,6 +11,7 @@ from typing import IO, ClassVar
 
 from ..arch import arch_of
 from ..deb import control_fields, members
+from ..dpkg import source_of
 from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.given import given_file
@@ -36,7 +37,9 @@ class PackagedKernelStage(Stage):
     modules: ClassVar[tuple[str, ...]] = (
         "bzimage.py",
         "deb.py",
+        "dpkg.py",
         "elf.py",
+        "os_release.py",
         "sbom/dep5.py",
         "sbom/expression.py",
         "sbom/spdx_ids.py",
@@ -59,11 +62,12 @@ class PackagedKernelStage(Stage):
         self._require_arch(fields, name)
         release = self._take(package, name, work)
         self._unpack(work, name, release)
+        source, source_version = source_of(fields)
         facts = {
             "package": fields.get("Package", ""),
             "version": fields.get("Version", ""),
             "architecture": fields.get("Architecture", ""),
-            "source": _source(fields),
+            "source": {"name": source, "version": source_version},
             "sha256": digest,
             "licence": _licence(work.out / LICENCES),
             "built_using": fields.get("Built-Using", ""),
@@ -157,10 +161,3 @@ def _licence(folder: Path) -> str:
 def _copy(source: IO[bytes], target: Path) -> None:
     with target.open("wb") as out:
         shutil.copyfileobj(source, out, 1 << 20)
-
-
-def _source(fields: dict[str, str]) -> dict[str, str]:
-    """The source package: Source says its name, and its version in parentheses where that is another."""
-    match = re.match(r"(\S+)(?: \((\S+)\))?", fields.get("Source", fields.get("Package", "")))
-    name, version = match.groups() if match else ("", None)
-    return {"name": name, "version": version or fields.get("Version", "")}
