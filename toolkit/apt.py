@@ -22,7 +22,7 @@ from .spec.suggest import did_you_mean
 LISTS = Path("/var/lib/apt/lists")
 _SOURCES = (Path("/etc/apt"), Path("/etc/apt/sources.list.d"), Path("/etc/apt/preferences.d"))
 _DPKG_STATUS = Path("/var/lib/dpkg/status")
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")  # of either case
 # apt-get download --print-uris, one line a package: 'URI' NAME SIZE SHA256:HEX
 _URI_LINE = re.compile(r"^'(?P<uri>\S+)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
 
@@ -198,9 +198,8 @@ class Apt:
                 "apt-get is not installed, so a kernel cannot be fetched as a package",
                 hint=f"{install_hint('apt-get')}, or give kernel.source as a tarball or a .deb file",
             )
-        proxies = {k: v for k, v in os.environ.items() if k.lower() in _PROXIES}
         argv = ["apt-get", "-q", *self._options(private), *words]
-        return run.run(argv, env=proxies, cwd=cwd, log=log, check=check)
+        return run.run(argv, env=proxies(), cwd=cwd, log=log, check=check)
 
     def _options(self, private: bool) -> list[str]:
         """Everything apt writes goes below our own folder; with ``private``, the lists too."""
@@ -244,6 +243,11 @@ def found_again(what: str, find: Callable[[], Package]) -> Package:
             hint="a snapshot archive may have it: add one to the apt sources; or take what there is today: "
             "kata-toolkit lock SPEC --update",
         ) from error
+
+
+def proxies() -> dict[str, str]:
+    """The environment that says how apt gets out; it changes no byte of what has a digest."""
+    return {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
 
 
 def tarball_of(name: str) -> Path:

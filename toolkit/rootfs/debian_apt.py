@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from .. import run
+from ..apt import LISTS, proxies
 from ..errors import InputError, Problem, ToolError, Where
 from ..locks import locked
 from ..pipeline.files import read_json, sha256_of, write_atomically
@@ -24,7 +25,6 @@ from ..pipeline.packages import install_hint
 from ..spec.suggest import did_you_mean
 from .debian_sources import AptSource
 
-LISTS = Path("/var/lib/apt/lists")
 HELPER = "/usr/lib/apt/apt-helper"
 # Which packages come without being named, as patterns of apt (apt-patterns(7)).
 VARIANTS = {
@@ -37,7 +37,6 @@ VARIANTS = {
 # perl, is not needed then. This one only says that it is so.
 _MERGED = "usr-is-merged"
 
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 _URI_LINE = re.compile(r"^'(?P<uri>\S+)' (?P<name>\S+)\.deb (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
 _UNSIGNED = re.compile(r"^'\S+' \S+\.deb \d+ (?!SHA256:)")
 _NO_VERSION = re.compile(r"Version '([^']+)' for '([^']+)' was not found")
@@ -327,5 +326,4 @@ class PrivateApt:
         text += "".join(f'{key} "{value}";\n' for key, value in settings.items())
         (folder / "state").mkdir(exist_ok=True)
         write_atomically(config, text.encode())
-        proxies = {key: value for key, value in os.environ.items() if key.lower() in _PROXIES}
-        yield {**proxies, "APT_CONFIG": str(config)}
+        yield {**proxies(), "APT_CONFIG": str(config)}
