@@ -71,14 +71,6 @@ def prepare(
 
 def _lacking(missing: Sequence[Missing], spec: Path) -> KataToolkitError:
     hint = f"on a machine with a network: kata-toolkit fetch {relative(spec)}"
-    problems = [
-        Problem(f"offline, and this is not in the cache: {_words(m)}", None, None) for m in dict.fromkeys(missing)
-    ]
+    problems = [Problem(f"offline, and this is not in the cache: {m}", None, None) for m in dict.fromkeys(missing)]
     problems[-1] = Problem(problems[-1].message, None, hint)
     return ToolError.many(problems)
-
-
-def _words(missing: Missing) -> str:
-    facts = [f"sha256 {missing.sha256}" if missing.sha256 else "", f"{missing.size:,} bytes" if missing.size else ""]
-    told = ", ".join(filter(None, facts))
-    return f"{missing.what} ({told})" if told else missing.what

@@ -98,6 +98,11 @@ class Missing:
     sha256: str = ""
     size: int | None = None
 
+    def __str__(self) -> str:
+        digest = f"sha256 {self.sha256}" if self.sha256 else ""
+        told = ", ".join(filter(None, (digest, f"{self.size:,} bytes" if self.size else "")))
+        return f"{self.what} ({told})" if told else self.what
+
 
 class NotBuiltYet(Exception):  # noqa: N818 -- not an error: `plan` prints it as "depends on …"
     """Raised by `Inputs` when a stage's recipe depends on bytes that do not exist yet."""

@@ -74,7 +74,7 @@ class DebianStage(Stage):
         absent = missing(packages, pool) if work.inputs.offline else []
         if absent:
             raise ToolError.many(
-                Problem(f"offline, and this is not in the cache: {m.what}, sha256 {m.sha256}", None, None)
+                Problem(f"offline, and this is not in the cache: {m}", None, "build once without --offline")
                 for m in absent
             )
         self._fetch(work, packages, pool)
