@@ -16,7 +16,7 @@ from image_parts import Given, build, tar_tree
 from kata_toolkit.arch import arch_of, arches, native
 from kata_toolkit.components import Component
 from kata_toolkit.elf import read_program
-from kata_toolkit.errors import InputError
+from kata_toolkit.errors import InputError, Where
 from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.spec.model import Agent, Artifact, BinaryAgent, CargoAgent, FolderRootfs, TarballAgent
 from kata_toolkit.stages.agent import AgentStage
@@ -111,7 +111,7 @@ def test_members_that_are_no_agent_are_refused(program: bytes, tmp_path: Path) -
     assert f"programs in it: {MEMBER}" in said("zzz")
     assert "opt/kata in kata.tar is no regular file" in said("opt/kata")
     assert "may not be executed (mode 0644)" in said("opt/kata/README.md")
-    assert "kata.tar has no out" in said("out")
+    assert ", to which out leads" in said("out")
     assert "circle" in said("one") or "no regular file" in said("one")
     assert "agent.member ../x climbs out" in said("../x")
     foreign = bytearray(program)
@@ -125,6 +125,26 @@ def test_members_that_are_no_agent_are_refused(program: bytes, tmp_path: Path) -
     assert "is not a tar archive" in said(MEMBER)
     wrong = TarballAgent(Artifact(archive, sha256="0" * 64), MEMBER)
     assert "not 0000" in refusal(wrong, cache)
+
+
+def test_mistakes_are_told_at_the_specs_line(program: bytes, tmp_path: Path) -> None:
+    there = Where("spec.yaml", 3, 7)
+    packed(tmp_path / "kata.tar", program)
+    (tmp_path / "script").write_bytes(b"#!/bin/sh\n")
+    member = TarballAgent(Artifact(tmp_path / "kata.tar"), "zzz", where=there)
+    digest = BinaryAgent(Artifact(tmp_path / "script", sha256="0" * 64), where=there)
+    for agent in (member, digest, BinaryAgent(Artifact(tmp_path / "script"), where=there)):
+        with pytest.raises(InputError) as caught:
+            made(agent, tmp_path / "cache")
+        assert [problem.where for problem in caught.value.problems] == [there]
+
+
+def test_a_library_is_no_agent(tmp_path: Path) -> None:
+    (tmp_path / "f.c").write_text("int f(void) { return 0; }\n")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "lib.so", "f.c"], cwd=tmp_path, check=True)
+    assert "lib.so is an ELF file, but not a program" in refusal(
+        BinaryAgent(Artifact(tmp_path / "lib.so")), tmp_path / "cache"
+    )
 
 
 # ---- an agent that is not static ----

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from image_parts import Given, build, tar_tree
 from kata_toolkit.arch import native
-from kata_toolkit.errors import InputError, KataToolkitError
+from kata_toolkit.errors import InputError, KataToolkitError, Where
 from kata_toolkit.image.verity import parse
 from kata_toolkit.kata.config import Built, Request, config_tree, config_values
 from kata_toolkit.kata.render import render
@@ -97,8 +97,10 @@ def test_a_fetched_tar(tmp_path: Path) -> None:
     assert json.loads(entry.path("extension-gpu.json").read_text())["entries"] == 3
     wrong = TarballRootfs(Artifact(tmp_path / "x.tar", sha256="0" * 64))
     (tmp_path / "x.tar").write_bytes(stream.getvalue())
-    with pytest.raises(InputError, match=r"as extension-gpu\.sha256 says"):
-        made(Extension("gpu", wrong), tmp_path / "cache")
+    there = Where("spec.yaml", 9, 5)
+    with pytest.raises(InputError, match=r"as extension-gpu\.sha256 says") as caught:
+        made(Extension("gpu", wrong, where=there), tmp_path / "cache")
+    assert [problem.where for problem in caught.value.problems] == [there]
 
 
 @pytest.mark.tool

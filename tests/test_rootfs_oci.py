@@ -81,6 +81,11 @@ def test_one_of_several(layout: Layout, tmp_path: Path) -> None:
         find_image(folder, tag="third", arch="amd64")
 
 
+def test_a_layout_without_an_image(layout: Layout) -> None:
+    with pytest.raises(InputError, match="holds no image"):
+        find_image(layout.done(), tag=None, arch="amd64")
+
+
 def test_an_index_for_several_machines(layout: Layout, tmp_path: Path) -> None:
     for arch in ("arm64", "amd64"):
         layout.image({arch: b""}, arch=arch, platform={"os": "linux", "architecture": arch})

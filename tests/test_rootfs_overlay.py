@@ -135,6 +135,9 @@ BAD: dict[str, tuple[OverlayEntry, str]] = {
     "an unknown fact": (entry("text", "/x", text="{{ version }}"), "'version' is undefined"),
     "no template": (entry("text", "/x", text="{{ name"), "cannot be filled in"),
     "out of the sandbox": (entry("text", "/x", text="{{ name.__class__.__mro__ }}"), "cannot be filled in"),
+    "an endless text": (entry("text", "/x", text="{% for i in range(10 ** 10) %}x{% endfor %}"), "Range too big"),
+    "no number": (entry("text", "/x", text="{{ 1 // 0 }}"), "cannot be filled in"),
+    "a text and a number": (entry("text", "/x", text="{{ name + 1 }}"), "cannot be filled in"),
     "a taken number": (entry("user", name="other", uid=7, gid=7), "has lp with the number 7 already"),
     "a taken name": (entry("user", name="lp", uid=8, gid=8), "has lp with the number 7 already"),
 }

@@ -42,10 +42,10 @@ def read_program(path: Path, name: str | None = None) -> Program:
             if not head.startswith(_MAGIC_64_LITTLE) or len(head) < _HEADER.size:
                 raise InputError(f"{name} is not a 64-bit little-endian ELF file")
             fields = _HEADER.unpack(head)
-            kind, machine, table, entry, count = fields[1], fields[2], fields[5], fields[9], fields[10]
+            kind, machine, starts_at, table, entry, count = (fields[at] for at in (1, 2, 4, 5, 9, 10))
             stream.seek(table)
             headers = stream.read(entry * count)
-            if kind not in (_EXECUTABLE, _SHARED) or not count:
+            if kind not in (_EXECUTABLE, _SHARED) or not count or not starts_at:
                 raise InputError(f"{name} is an ELF file, but not a program")
             if entry < _PROGRAM.size or len(headers) < entry * count:
                 raise InputError(f"{name} is cut off: its program headers are not all there")

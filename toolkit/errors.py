@@ -5,8 +5,9 @@ Library code raises these; only ``cli/`` turns them into text and an exit status
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -75,6 +76,18 @@ class KataToolkitError(Exception):
         error = cls(found[0].message, where=found[0].where, hint=found[0].hint)
         error.problems = found
         return error
+
+
+@contextmanager
+def told_at(where: Where | None) -> Iterator[None]:
+    """Within, a mistake of the user's that has no place of its own is told at this one, if it is known."""
+    try:
+        yield
+    except InputError as error:
+        if where is None or all(problem.where for problem in error.problems):
+            raise
+        placed = [problem if problem.where else replace(problem, where=where) for problem in error.problems]
+        raise InputError.many(placed) from error
 
 
 class CheckError(KataToolkitError):

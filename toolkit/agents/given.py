@@ -109,17 +109,18 @@ def member_of(tree: Tree, member: str, archive: str) -> Node:
         path = normalised(member.removeprefix("/").encode(errors="surrogateescape"))
     except InputError as error:
         raise InputError(f"agent.member {member} {error}") from error
-    node = None
+    node, leads = None, ""
     for _ in range(_MAX_LINKS):
         path = tree.resolved(path)
         node = tree.get(path)
         if node is None or node.kind is not Kind.SYMLINK:
             break
+        leads = f", to which {member} leads"
         folder = b"" if node.target.startswith(b"/") else path.rpartition(b"/")[0]
         path = b"/".join(part for part in (folder + b"/" + node.target).split(b"/") if part not in (b"", b"."))
     if node is None:
         files = [(shown(p).lstrip("/"), n) for p, n in tree.walk() if n.kind is Kind.FILE]
-        raise InputError(f"{archive} has no {member}", hint=_nearest_member(member, files))
+        raise InputError(f"{archive} has no {shown(path).lstrip('/')}{leads}", hint=_nearest_member(member, files))
     if node.kind is not Kind.FILE:
         raise InputError(f"{member} in {archive} is no regular file", hint="agent.member names the program itself")
     if not node.mode & 0o111:

@@ -42,7 +42,7 @@ def pack_command(compression: str, version: str) -> Command:
     number = (int(found[1]), int(found[2])) if found else (0, 0)
     if compression == "zstd" and number < _ZSTD_SINCE:
         raise ToolError(
-            f"image.compression: zstd needs erofs-utils 1.8 or newer, and {version or 'another'} is installed",
+            f"compression: zstd needs erofs-utils 1.8 or newer, and {version or 'another'} is installed",
             hint="lz4hc works with any",
         )
     words = [*_METHODS[compression], "-T0", "-U00000000-0000-0000-0000-000000000000", "-x-1", "-Enoinline_data"]

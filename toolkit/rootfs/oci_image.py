@@ -87,6 +87,8 @@ def _from_layout(folder: Path, tag: str | None, arch: str) -> ContainerImage:
     found = [m for m in _list(index, "manifests", folder) if tag in (None, _annotation(m))]
     if not found:
         tags = sorted({t for m in _list(index, "manifests", folder) if (t := _annotation(m))})
+        if tag is None:
+            raise InputError(f"{folder} holds no image")
         raise InputError(f'{folder} has no image with the tag "{tag}"', hint=f"there are: {_listed(tags) or 'none'}")
     manifests = list(_manifests(folder, found, arch, _MAX_DEPTH, set()))
     if len({digest for digest, _ in manifests}) != 1:

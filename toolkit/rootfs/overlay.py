@@ -91,7 +91,15 @@ def _text(tree: Tree, entry: OverlayEntry, facts: Mapping[str, str]) -> None:
     environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
     try:
         text = environment.from_string(entry.text).render(facts)
-    except jinja2.TemplateError as error:
+    except (
+        jinja2.TemplateError,
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         known = ", ".join(sorted(facts))
         raise InputError(
             f"the text of {entry.path} cannot be filled in: {error}", hint=f"it may name: {known}"

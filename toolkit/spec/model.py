@@ -150,19 +150,23 @@ class BuiltinAgent:
 
 @dataclass(frozen=True, slots=True)
 class BinaryAgent:
-    """Any agent binary, such as kata-agent. ``policy``: "allow-all", a rego file, or None."""
+    """Any agent binary, such as kata-agent. ``policy``: "allow-all", a rego file, or None. ``where``: its place in
+    the spec."""
 
     binary: Artifact
     policy: Path | str | None = None
+    where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TarballAgent:
-    """An agent inside a tar, such as a release archive; ``member``: its path there. ``policy`` as of `BinaryAgent`."""
+    """An agent inside a tar, such as a release archive; ``member``: its path there. ``policy`` and ``where`` as of
+    `BinaryAgent`."""
 
     archive: Artifact
     member: str
     policy: Path | str | None = None
+    where: Where | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,7 @@ def _agent(value: Document, base: Path, tree: Tree) -> Agent:
     given = value.get("policy")
     policy = given if given in (None, ALLOW_ALL) else base / given
     if value["kind"] == "tarball":
-        return TarballAgent(_artifact(value, base), value["member"], policy)
+        return TarballAgent(_artifact(value, base), value["member"], policy, tree.value_where(("agent", "member")))
     if value["kind"] == "cargo":
         return CargoAgent(
             path=base / value["path"],
@@ -250,7 +250,8 @@ def _agent(value: Document, base: Path, tree: Tree) -> Agent:
             policy=policy,
             where=tree.value_where(("agent", "path")),
         )
-    return BinaryAgent(_artifact(value, base), policy)
+    given_as = "path" if "path" in value else "url"
+    return BinaryAgent(_artifact(value, base), policy, tree.value_where(("agent", given_as)))
 
 
 def _hypervisor(name: str, value: Document, tree: Tree) -> Hypervisor:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from .. import resources
 from ..agents.kind import AgentKind
-from ..errors import ToolError
+from ..errors import ToolError, Where, told_at
 from ..pipeline.files import copy_checked
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Agent, BinaryAgent, BuiltinAgent, TarballAgent
@@ -38,13 +38,15 @@ class AgentStage(Stage):
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises NotBuiltYet before an agent given by url is here, InputError for a wrong file, ToolError."""
         kind = self._kind()
-        recipe = kind.recipe(inputs)
+        with told_at(self._where):
+            recipe = kind.recipe(inputs)
         policy = self._policy()
         files = {**recipe.files, "policy": inputs.file_digest(policy)} if policy else recipe.files
         return replace(recipe, files=files, modules=self.module_digests(*kind.modules))
 
     def run(self, work: Work) -> None:
-        components = self._kind().make(work)
+        with told_at(self._where):
+            components = self._kind().make(work)
         policy = self._policy()
         if policy and not copy_checked(policy, work.out / POLICY, work.recipe.files["policy"], 0o644):
             raise ToolError(f"{policy} changed while it was used", hint="build again")
@@ -72,6 +74,10 @@ class AgentStage(Stage):
         from ..agents.cargo import CargoKind
 
         return CargoKind(self.agent, self.arch, self.libraries)
+
+    @property
+    def _where(self) -> Where | None:
+        return None if isinstance(self.agent, BuiltinAgent) else self.agent.where
 
     def _policy(self) -> Path | None:
         if isinstance(self.agent, BuiltinAgent) or self.agent.policy is None:

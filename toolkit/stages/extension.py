@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..errors import told_at
 from ..image.make import Wanted
 from ..image.produce import MODULES, Production
 from ..image.tool_checks import CHECKERS
@@ -60,7 +61,8 @@ class ExtensionStage(Stage):
 
     def plan(self, inputs: Inputs) -> Recipe:
         source, production = self._source(), self._production
-        identity = source.identity(inputs)
+        with told_at(self.extension.where):
+            identity = source.identity(inputs)
         return Recipe(
             commands=(*identity.commands, *production.commands(inputs)),
             options={
@@ -80,7 +82,8 @@ class ExtensionStage(Stage):
 
         tar = work.scratch / _TAR
         with contextlib.ExitStack() as files:
-            base = self._source().base(work, files)
+            with told_at(self.extension.where):
+                base = self._source().base(work, files)
             write_tar(base.tree, tar)
         self.require_unchanged(work)
         production = self._production
