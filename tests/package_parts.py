@@ -38,7 +38,9 @@ def config(**other: str) -> bytes:
 
 def elf(machine: int = 62) -> bytes:
     """A kernel proper: one segment that holds its banner."""
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, 1 << 24, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, machine, 1, 1 << 24, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )
     segment = struct.pack("<IIQQQQQQ", 1, 5, 120, 1 << 24, 1 << 24, len(BANNER), len(BANNER), 4096)
     return header + segment + BANNER
 
