@@ -256,7 +256,7 @@ static void ready(struct source *source, uint32_t events)
 }
 
 
-static struct conn *add(int fd, bool serial)
+static struct conn *add_conn(int fd, bool serial)
 {
     struct conn *conn = xcalloc(1, sizeof *conn);
     conn->id = ++last_id;
@@ -279,7 +279,7 @@ static struct conn *add(int fd, bool serial)
 
 void conn_add_serial(int fd, void (*lost)(void))
 {
-    struct conn *conn = add(fd, true);
+    struct conn *conn = add_conn(fd, true);
     if (conn)
         conn->lost = lost;
 }
@@ -298,5 +298,5 @@ void conn_add_socket(int fd)
         }
         conn_drop(oldest);
     }
-    add(fd, false);
+    add_conn(fd, false);
 }

@@ -22,20 +22,20 @@
 #define PREFIX "kata.extension."
 #define SUFFIX ".verity_params"
 
-enum { MAX_NAME_BYTES = 64, MAX_WORD = 1024, POLL_MS = 10 };
+enum { MAX_NAME_BYTES = 64, MAX_WORD = 1024, DISK_POLL_MS = 10 };
 
-static char problem[768];
+static char refusal[768];
 
 static const char *refuse(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static const char *refuse(const char *name, const char *format, ...)
 {
-    int length = snprintf(problem, sizeof problem, "extension %s: ", name);
+    int length = snprintf(refusal, sizeof refusal, "extension %s: ", name);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(problem + length, sizeof problem - (size_t)length, format, arguments);
+    vsnprintf(refusal + length, sizeof refusal - (size_t)length, format, arguments);
     va_end(arguments);
-    return problem;
+    return refusal;
 }
 
 /* ---- the command line ---- */
@@ -88,7 +88,7 @@ static bool find_disk(const char *serial, char *path, size_t size)
 
 static bool wait_for_disk(const char *serial, unsigned timeout_s, char *path, size_t size)
 {
-    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
+    const struct timespec pause = {.tv_nsec = DISK_POLL_MS * 1000000};
     int64_t until = now_ms() + (int64_t)timeout_s * 1000;
     while (!find_disk(serial, path, size)) {
         if (now_ms() >= until)

@@ -22,12 +22,12 @@
 
 enum { ENTROPY_BYTES = 512 };
 
-static char problem[300];
+static char failure[300];
 
 static const char *failed(const char *what)
 {
-    snprintf(problem, sizeof problem, "%.200s: %s", what, strerror(errno));
-    return problem;
+    snprintf(failure, sizeof failure, "%.200s: %s", what, strerror(errno));
+    return failure;
 }
 
 const char *guest_set_time(int64_t seconds, int64_t microseconds)

@@ -55,12 +55,12 @@ void metrics_note_output(void)
         output_cycles = cycle_counter();
 }
 
-struct writer {
+struct metrics_text {
     char *text;
     size_t size, length;
 };
 
-static void gauge(struct writer *writer, const char *name, const char *value)
+static void gauge(struct metrics_text *writer, const char *name, const char *value)
 {
     int added = snprintf(writer->text + writer->length, writer->size - writer->length,
         "# TYPE %s gauge\n%s %s\n", name, name, value);
@@ -68,14 +68,14 @@ static void gauge(struct writer *writer, const char *name, const char *value)
         writer->length += (size_t)added;
 }
 
-static void gauge_number(struct writer *writer, const char *name, uint64_t value)
+static void gauge_number(struct metrics_text *writer, const char *name, uint64_t value)
 {
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)value);
     gauge(writer, name, text);
 }
 
-static void write_memory(struct writer *writer)
+static void write_memory(struct metrics_text *writer)
 {
     static const char *const names[][2] = {
         {"MemTotal:", "kata_guest_meminfo_mem_total_kib"}, {"MemFree:", "kata_guest_meminfo_mem_free_kib"},
@@ -91,7 +91,7 @@ static void write_memory(struct writer *writer)
         gauge_number(writer, names[i][1], memory_figure(text, names[i][0]));
 }
 
-static void write_load(struct writer *writer)
+static void write_load(struct metrics_text *writer)
 {
     /* three averages, running/all tasks, the last pid */
     static const char *const names[] = {"kata_guest_load1", "kata_guest_load5", "kata_guest_load15",
@@ -105,7 +105,7 @@ static void write_load(struct writer *writer)
 }
 
 /* The agent's own resident memory, in pages. */
-static void write_self(struct writer *writer)
+static void write_self(struct metrics_text *writer)
 {
     char text[128];
     const char *resident = read_file("/proc/self/statm", text, sizeof text) > 0 ? strchr(text, ' ') : NULL;
@@ -117,7 +117,7 @@ static void write_self(struct writer *writer)
 
 size_t metrics_write(char *text, size_t size)
 {
-    struct writer writer = {.text = text, .size = size};
+    struct metrics_text writer = {.text = text, .size = size};
     gauge_number(&writer, "kata_toolkit_main_tsc", main_cycles);
     gauge_number(&writer, "kata_toolkit_main_monotonic_ns", main_ns);
     gauge_number(&writer, "kata_toolkit_first_check_tsc", check_cycles);

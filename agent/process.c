@@ -100,7 +100,7 @@ static bool take_report(struct process *process)
     return process->report.fd >= 0;
 }
 
-static void report_ready(struct source *source, uint32_t events)
+static void report_arrived(struct source *source, uint32_t events)
 {
     (void)events;
     take_report(container_of(source, struct process, report));
@@ -131,13 +131,13 @@ static int make_pipes(int pairs[6])
     return 0;
 }
 
-static struct process *add(struct container *container, const char *id, bool terminal)
+static struct process *add_process(struct container *container, const char *id, bool terminal)
 {
     struct process *process = xcalloc(1, sizeof *process);
     process->container = container;
     process->id = xstrdup(id);
     process->terminal = terminal;
-    process->report = (struct source){.fd = -1, .ready = report_ready};
+    process->report = (struct source){.fd = -1, .ready = report_arrived};
     stream_init(&process->in, true);
     stream_init(&process->out, false);
     stream_init(&process->err, false);
@@ -177,7 +177,7 @@ struct process *process_launch(
         errno = error;
         return NULL;
     }
-    struct process *process = add(container, id, terminal);
+    struct process *process = add_process(container, id, terminal);
     process->pid = pid;
     process->report.fd = report[0];
     loop_add(&process->report, EPOLLIN);

@@ -3,7 +3,7 @@
 #include "services.h"
 #include "util.h"
 
-static const struct method methods[] = {
+static const struct method agent_methods[] = {
     {"CreateSandbox", &kata__create_sandbox_request__descriptor, serve_create_sandbox},
     {"DestroySandbox", &kata__destroy_sandbox_request__descriptor, serve_destroy_sandbox},
     {"GetGuestDetails", &kata__guest_details_request__descriptor, serve_guest_details},
@@ -32,4 +32,4 @@ static const struct method methods[] = {
     {"TtyWinResize", &kata__tty_win_resize_request__descriptor, serve_resize_terminal},
 };
 
-const struct service agent_service = {"grpc.AgentService", methods, COUNT(methods)};
+const struct service agent_service = {"grpc.AgentService", agent_methods, COUNT(agent_methods)};

@@ -23,9 +23,9 @@ static void serve_version(const struct call *call, const void *request)
     call_reply(call, &response.base);
 }
 
-static const struct method methods[] = {
+static const struct method health_methods[] = {
     {"Check", &kata__check_request__descriptor, serve_check},
     {"Version", &kata__check_request__descriptor, serve_version},
 };
 
-const struct service health_service = {"grpc.Health", methods, COUNT(methods)};
+const struct service health_service = {"grpc.Health", health_methods, COUNT(health_methods)};

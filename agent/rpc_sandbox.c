@@ -19,7 +19,7 @@
 
 enum { METRICS_BYTES = 8192, ONLINE_TRIES = 100, ONLINE_PAUSE_MS = 50 };
 
-static void answer(const struct call *call, const char *problem)
+static void answer_empty(const struct call *call, const char *problem)
 {
     if (problem)
         call_fail(call, STATUS_INTERNAL, "%s", problem);
@@ -67,7 +67,7 @@ static const char *unfit_sandbox(const Kata__CreateSandboxRequest *request)
     return NULL;
 }
 
-static const char *claim_storages(const Kata__CreateSandboxRequest *request)
+static const char *claim_sandbox_storages(const Kata__CreateSandboxRequest *request)
 {
     sandbox.storages = xcalloc(request->n_storages + 1, sizeof *sandbox.storages);
     for (size_t i = 0; i < request->n_storages; i++) {
@@ -90,7 +90,7 @@ void serve_create_sandbox(const struct call *call, const void *message)
     if (!why)
         why = guest_set_dns(request->dns, request->n_dns);
     if (!why)
-        why = claim_storages(request);
+        why = claim_sandbox_storages(request);
     if (why) {
         drop_sandbox_storages();
         call_fail(call, STATUS_INVALID_ARGUMENT, "%s", why);
@@ -195,7 +195,7 @@ void serve_set_date_time(const struct call *call, const void *message)
     if (request->usec < 0 || request->usec > 999999)
         call_fail(call, STATUS_INVALID_ARGUMENT, "microseconds are 0 to 999999");
     else
-        answer(call, guest_set_time(request->sec, request->usec));
+        answer_empty(call, guest_set_time(request->sec, request->usec));
 }
 
 void serve_reseed_random(const struct call *call, const void *message)
@@ -204,12 +204,12 @@ void serve_reseed_random(const struct call *call, const void *message)
     if (!request->data.len)
         call_fail(call, STATUS_INVALID_ARGUMENT, "there is no data to reseed from");
     else
-        answer(call, guest_reseed(request->data.data, request->data.len));
+        answer_empty(call, guest_reseed(request->data.data, request->data.len));
 }
 
 void serve_copy_file(const struct call *call, const void *message)
 {
     const Kata__CopyFileRequest *request = message;
-    answer(call, guest_copy_file(request->path, request->file_mode, request->dir_mode, (uint32_t)request->uid,
+    answer_empty(call, guest_copy_file(request->path, request->file_mode, request->dir_mode, (uint32_t)request->uid,
         (uint32_t)request->gid, request->offset, request->file_size, request->data.data, request->data.len));
 }

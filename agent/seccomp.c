@@ -86,7 +86,7 @@ static const struct {
 /* Jump offsets of a comparison are filled in when it is known where its rule ends. */
 enum { FAIL = 255 };
 
-struct writer {
+struct filter_writer {
     struct sock_filter *code;
     size_t size, length;
     bool full;
@@ -181,7 +181,7 @@ const char *seccomp_unfit(const Kata__LinuxSeccomp *profile)
 
 /* ---- translation ---- */
 
-static void put(struct writer *writer, unsigned code, uint8_t jump_true, uint8_t jump_false, uint32_t value)
+static void put_instruction(struct filter_writer *writer, unsigned code, uint8_t jump_true, uint8_t jump_false, uint32_t value)
 {
     if (writer->length == writer->size) {
         writer->full = true;
@@ -191,18 +191,18 @@ static void put(struct writer *writer, unsigned code, uint8_t jump_true, uint8_t
         = (struct sock_filter){.code = (uint16_t)code, .jt = jump_true, .jf = jump_false, .k = value};
 }
 
-static void put_load(struct writer *writer, size_t offset)
+static void put_load(struct filter_writer *writer, size_t offset)
 {
-    put(writer, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offset);
+    put_instruction(writer, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offset);
 }
 
-static void put_compare(struct writer *writer, unsigned how, uint32_t value, uint8_t jump_true, uint8_t jump_false)
+static void put_compare(struct filter_writer *writer, unsigned how, uint32_t value, uint8_t jump_true, uint8_t jump_false)
 {
-    put(writer, BPF_JMP | BPF_K | how, jump_true, jump_false, value);
+    put_instruction(writer, BPF_JMP | BPF_K | how, jump_true, jump_false, value);
 }
 
 /* One comparison of a 64-bit argument, in halves; goes on behind itself when it holds, to FAIL when not. */
-static void put_condition(struct writer *writer, const Kata__LinuxSeccompArg *wanted)
+static void put_condition(struct filter_writer *writer, const Kata__LinuxSeccompArg *wanted)
 {
     /* Both architectures are little-endian. */
     size_t low_at = offsetof(struct seccomp_data, args) + 8 * (size_t)wanted->index, high_at = low_at + 4;
@@ -212,10 +212,10 @@ static void put_condition(struct writer *writer, const Kata__LinuxSeccompArg *wa
     put_load(writer, high_at);
     switch (op) {
     case MASKED_EQUAL:
-        put(writer, BPF_ALU | BPF_AND | BPF_K, 0, 0, (uint32_t)(wanted->value >> 32));
+        put_instruction(writer, BPF_ALU | BPF_AND | BPF_K, 0, 0, (uint32_t)(wanted->value >> 32));
         put_compare(writer, BPF_JEQ, high, 0, FAIL);
         put_load(writer, low_at);
-        put(writer, BPF_ALU | BPF_AND | BPF_K, 0, 0, (uint32_t)wanted->value);
+        put_instruction(writer, BPF_ALU | BPF_AND | BPF_K, 0, 0, (uint32_t)wanted->value);
         put_compare(writer, BPF_JEQ, low, 0, FAIL);
         break;
     case EQUAL:
@@ -246,7 +246,7 @@ static void put_condition(struct writer *writer, const Kata__LinuxSeccompArg *wa
 }
 
 /* Turns FAIL into the way to the first instruction behind the rule. */
-static void close_rule(struct writer *writer, size_t start)
+static void close_rule(struct filter_writer *writer, size_t start)
 {
     for (size_t at = start; at < writer->length; at++) {
         struct sock_filter *instruction = &writer->code[at];
@@ -267,7 +267,7 @@ static uint32_t action_value(const char *name, bool has_errno, uint32_t given)
     return actions[i].value | number;
 }
 
-static void put_rule(struct writer *writer, const Kata__LinuxSyscall *rule, int number)
+static void put_syscall(struct filter_writer *writer, const Kata__LinuxSyscall *rule, int number)
 {
     uint32_t action = action_value(
         rule->action, rule->errno_ret_case == KATA__LINUX_SYSCALL__ERRNO_RET_ERRNO_VALUE, rule->errno_value);
@@ -275,7 +275,7 @@ static void put_rule(struct writer *writer, const Kata__LinuxSyscall *rule, int 
     put_compare(writer, BPF_JEQ, (uint32_t)number, 0, FAIL);
     for (size_t i = 0; i < rule->n_args; i++)
         put_condition(writer, rule->args[i]);
-    put(writer, BPF_RET | BPF_K, 0, 0, action);
+    put_instruction(writer, BPF_RET | BPF_K, 0, 0, action);
     close_rule(writer, start);
     if (rule->n_args)
         put_load(writer, offsetof(struct seccomp_data, nr)); /* the comparisons have overwritten it */
@@ -283,24 +283,24 @@ static void put_rule(struct writer *writer, const Kata__LinuxSyscall *rule, int 
 
 size_t seccomp_translate(const Kata__LinuxSeccomp *profile, struct sock_filter *code, size_t size)
 {
-    struct writer writer = {.code = code, .size = size};
+    struct filter_writer writer = {.code = code, .size = size};
     put_load(&writer, offsetof(struct seccomp_data, arch));
     put_compare(&writer, BPF_JEQ, NATIVE_ARCH, 1, 0);
-    put(&writer, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
+    put_instruction(&writer, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
     put_load(&writer, offsetof(struct seccomp_data, nr));
 #if defined(__x86_64__)
     put_compare(&writer, BPF_JGE, X32_BIT, 0, 1);
-    put(&writer, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
+    put_instruction(&writer, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
 #endif
     for (size_t i = 0; i < profile->n_syscalls; i++) {
         const Kata__LinuxSyscall *rule = profile->syscalls[i];
         for (size_t j = 0; j < rule->n_names; j++) {
             int number = find_call(rule->names[j]);
             if (number >= 0)
-                put_rule(&writer, rule, number);
+                put_syscall(&writer, rule, number);
         }
     }
-    put(&writer, BPF_RET | BPF_K, 0, 0, action_value(profile->default_action, false, 0));
+    put_instruction(&writer, BPF_RET | BPF_K, 0, 0, action_value(profile->default_action, false, 0));
     return writer.full ? 0 : writer.length;
 }
 

@@ -23,7 +23,7 @@ struct mounted {
 
 static struct mounted *table;
 
-static struct mounted **find(const char *mount_point)
+static struct mounted **find_mounted(const char *mount_point)
 {
     struct mounted **at = &table;
     while (*at && strcmp((*at)->mount_point, mount_point) != 0)
@@ -115,7 +115,7 @@ static void make_local(const Kata__Storage *storage)
 static const struct {
     const char *name;
     void (*mount)(const Kata__Storage *storage);
-} drivers[] = {
+} mount_drivers[] = {
     {"virtio-fs", mount_share}, {"9p", mount_9p}, {"overlayfs", mount_overlay},
     {"blk", mount_block}, {"mmioblk", mount_block}, {"nvdimm", mount_block},
     {"ephemeral", mount_memory}, {"local", make_local}, {"bind", mount_bind},
@@ -124,7 +124,7 @@ static const struct {
 static size_t find_driver(const char *name)
 {
     size_t i = 0;
-    while (i < COUNT(drivers) && strcmp(drivers[i].name, name) != 0)
+    while (i < COUNT(mount_drivers) && strcmp(mount_drivers[i].name, name) != 0)
         i++;
     return i;
 }
@@ -132,10 +132,10 @@ static size_t find_driver(const char *name)
 void storage_mount_new(Kata__Storage *const *storages, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct mounted *entry = *find(storages[i]->mount_point);
+        struct mounted *entry = *find_mounted(storages[i]->mount_point);
         if (!entry || !entry->fresh)
             continue;
-        drivers[find_driver(storages[i]->driver)].mount(storages[i]);
+        mount_drivers[find_driver(storages[i]->driver)].mount(storages[i]);
         entry->fresh = false; /* in this child's copy: the same mount point named twice is mounted once */
     }
 }
@@ -144,20 +144,20 @@ void storage_mount_new(Kata__Storage *const *storages, size_t count)
 
 size_t storage_drivers(const char *const **names)
 {
-    static const char *list[COUNT(drivers)];
-    for (size_t i = 0; i < COUNT(drivers); i++)
-        list[i] = drivers[i].name;
+    static const char *list[COUNT(mount_drivers)];
+    for (size_t i = 0; i < COUNT(mount_drivers); i++)
+        list[i] = mount_drivers[i].name;
     *names = list;
-    return COUNT(drivers);
+    return COUNT(mount_drivers);
 }
 
 const char *storage_claim(const Kata__Storage *storage)
 {
-    if (find_driver(storage->driver) == COUNT(drivers))
+    if (find_driver(storage->driver) == COUNT(mount_drivers))
         return "there is no storage driver of that name";
     if (!path_is_plain(storage->mount_point) || !storage->mount_point[1])
         return "the mount point is not an absolute path";
-    struct mounted **at = find(storage->mount_point);
+    struct mounted **at = find_mounted(storage->mount_point);
     if (!*at) {
         *at = xcalloc(1, sizeof **at);
         (*at)->mount_point = xstrdup(storage->mount_point);
@@ -169,7 +169,7 @@ const char *storage_claim(const Kata__Storage *storage)
 
 void storage_mounted(const char *mount_point)
 {
-    struct mounted *entry = *find(mount_point);
+    struct mounted *entry = *find_mounted(mount_point);
     if (entry)
         entry->fresh = false;
 }
@@ -188,7 +188,7 @@ static void remove_entry(struct mounted **at)
 
 void storage_release(const char *mount_point)
 {
-    struct mounted **at = find(mount_point);
+    struct mounted **at = find_mounted(mount_point);
     if (*at && --(*at)->users == 0)
         remove_entry(at);
 }

@@ -23,11 +23,11 @@ static const unsigned char END_OF_TRANSMISSION = 4;
 
 static size_t stdin_bytes; /* waiting to be written, all processes together */
 
-static void ready(struct source *source, uint32_t events);
+static void stream_ready(struct source *source, uint32_t events);
 
 void stream_init(struct stream *stream, bool writes)
 {
-    *stream = (struct stream){.source = {.fd = -1, .ready = ready}, .writes = writes};
+    *stream = (struct stream){.source = {.fd = -1, .ready = stream_ready}, .writes = writes};
 }
 
 void stream_open(struct stream *stream, int fd, bool terminal)
@@ -177,7 +177,7 @@ static void pump_writes(struct stream *stream)
     close_if_done(stream);
 }
 
-static void ready(struct source *source, uint32_t events)
+static void stream_ready(struct source *source, uint32_t events)
 {
     struct stream *stream = container_of(source, struct stream, source);
     (void)events;

@@ -85,7 +85,7 @@ static int call(int control, unsigned long what, struct request *request, const 
     return ioctl(control, what, request);
 }
 
-static int load(int control, const struct verity *verity, const char *name, const char *data, const char *digests)
+static int load_target(int control, const struct verity *verity, const char *name, const char *data, const char *digests)
 {
     struct request request = {.head = {.flags = DM_READONLY_FLAG, .target_count = 1}};
     request.target.length = verity->data_blocks * (verity->data_block_size / SECTOR);
@@ -109,7 +109,7 @@ int verity_open(const struct verity *verity, const char *name, const char *data,
     struct request made = {.head = {.flags = 0}}, begun = {.head = {.flags = 0}}, undone = {.head = {.flags = 0}};
     int result = call(control, DM_DEV_CREATE, &made, name);
     if (result == 0) {
-        result = load(control, verity, name, data, digests);
+        result = load_target(control, verity, name, data, digests);
         if (result == 0)
             result = call(control, DM_DEV_SUSPEND, &begun, name); /* without the flag: it resumes */
         int problem = errno;

@@ -44,7 +44,14 @@ def running(program: Path, kind: str, folder: Path) -> Iterator[Connect]:
     def connect() -> socket.socket:
         end = socket.socket(socket.AF_UNIX)
         opened.append(end)
-        end.connect(str(path))
+        for attempt in range(100):  # between bind and listen the path is there and refuses
+            try:
+                end.connect(str(path))
+                break
+            except ConnectionRefusedError:
+                assert attempt < 99
+                assert process.poll() is None
+                time.sleep(0.02)
         end.settimeout(10)
         return end
 

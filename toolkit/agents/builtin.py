@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from ..pipeline.stage import Command, Inputs, Recipe, Work
 from ..static_c import CFLAGS, LDFLAGS, StaticC
 from .kind import PROGRAM, AgentKind
 
+_UNIT = "agent.c"
 _PROTOBUF_C = Path("/usr/include/protobuf-c/protobuf-c.h")  # the same for every architecture
 _CFLAGS = (
     *CFLAGS, "-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-U_FORTIFY_SOURCE", "-Os", "-fstack-protector-strong",
@@ -37,13 +39,13 @@ class BuiltinKind(AgentKind):
         sources = _sources()
         if not _PROTOBUF_C.is_file():
             raise ToolError(f"{_PROTOBUF_C} is missing", hint="apt-get install libprotobuf-c-dev protobuf-c-compiler")
-        units = [f"@resources@/agent/{path.name}" for path in sources if path.suffix == ".c"]
         generate = Command("protoc-c", "--proto_path=@resources@/agent/proto", "--c_out=@scratch@", "agent.proto")
         words = (compiler.command, *_CFLAGS, "-I@scratch@", "-iquote", "@resources@/agent", *_header_folders(arch))
         # The agent takes tables from it, and no function: to optimise those would be a fifth of all the work.
         tables = Command(*words, "-O0", "-c", "-o", "@scratch@/agent.pb-c.o", "@scratch@/agent.pb-c.c")
-        compile_ = Command(*words, "-o", f"@out@/{PROGRAM}", *_LDFLAGS, *units, "@scratch@/agent.pb-c.o")
+        compile_ = Command(*words, "-o", f"@out@/{PROGRAM}", *_LDFLAGS, f"@scratch@/{_UNIT}", "@scratch@/agent.pb-c.o")
         files = {f"agent/{path.relative_to(_folder())}": inputs.file_digest(path) for path in sources}
+        files[_UNIT] = hashlib.sha256(_unit().encode()).hexdigest()
         files[_PROTOBUF_C.name] = inputs.file_digest(_PROTOBUF_C)
         return Recipe(
             commands=(generate, tables, compile_),
@@ -56,6 +58,7 @@ class BuiltinKind(AgentKind):
         )
 
     def make(self, work: Work) -> tuple[Component, ...]:
+        (work.scratch / _UNIT).write_text(_unit())
         for command in work.recipe.commands:
             work.run(command)
         program = read_program(work.out / PROGRAM)
@@ -71,6 +74,11 @@ def _folder() -> Path:
 
 def _sources() -> list[Path]:
     return sorted(path for path in _folder().rglob("*") if path.suffix in {".c", ".h", ".proto"})
+
+
+def _unit() -> str:
+    """All of the agent as one source: to start the compiler once for each file would take longer than to compile."""
+    return "".join(f'#include "{path.name}"\n' for path in _sources() if path.suffix == ".c")
 
 
 def _header_folders(arch: Arch) -> tuple[str, ...]:
