@@ -16,7 +16,7 @@ from image_parts import Given, build, tar_tree
 from kata_toolkit.arch import arch_of, arches, native
 from kata_toolkit.components import Component
 from kata_toolkit.elf import read_program
-from kata_toolkit.errors import InputError, Where
+from kata_toolkit.errors import InputError, ToolError, Where
 from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.spec.model import Agent, Artifact, BinaryAgent, CargoAgent, FolderRootfs, TarballAgent
 from kata_toolkit.stages.agent import AgentStage
@@ -249,6 +249,32 @@ def test_what_counts_is_the_content_and_the_toolchain(crate: Path, tmp_path: Pat
     with (crate / "agent/src/main.rs").open("a") as stream:
         stream.write("\n")
     assert stage.plan(inputs).id("agent") != recipe.id("agent")
+
+
+def test_sources_that_do_not_compile_are_told_with_the_users_own_folder(crate: Path, tmp_path: Path) -> None:
+    there = Where("spec.yaml", 3, 7)
+    (crate / "agent/src/main.rs").write_text("fn main() { nonsense }\n")
+    with pytest.raises(ToolError, match="nonsense") as caught:
+        made(cargo(crate, where=there), tmp_path / "cache")
+    (problem,) = caught.value.problems
+    assert problem.where == there
+    assert str(crate) in problem.message
+    assert "scratch/source" not in problem.message
+    (crate / "agent/Cargo.toml").write_text("[[[\n")
+    assert f"{crate}/agent/Cargo.toml:1:" in refusal(cargo(crate), tmp_path / "cache")
+
+
+def test_a_crate_without_a_program_is_refused(crate: Path, tmp_path: Path) -> None:
+    for manifest in crate.rglob("Cargo.toml"):
+        shutil.rmtree(manifest.parent / "src", ignore_errors=True)
+    for manifest in crate.rglob("Cargo.toml"):
+        text = manifest.read_text()
+        if "[package]" in text:
+            kept = text.split("[[bin]]")[0].replace("default-run", "# default-run")
+            manifest.write_text(kept)
+            (manifest.parent / "src").mkdir()
+            (manifest.parent / "src/lib.rs").write_text("")
+    assert "has no package with a program" in refusal(cargo(crate, bin=None, package=None), tmp_path / "cache")
 
 
 def test_sources_that_do_not_suffice_are_refused_in_words(crate: Path, tmp_path: Path) -> None:

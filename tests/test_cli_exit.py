@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -110,3 +111,12 @@ def test_interrupted_it_says_so_and_leaves_no_process(tool: Path, tmp_path: Path
 
 def _sleeping() -> bool:
     return subprocess.run(["pgrep", "-f", "^sleep 987"], capture_output=True, check=False).returncode == 0
+
+
+def test_a_locale_that_cannot_write_our_texts_changes_no_exit_code() -> None:
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "kata_toolkit", "lock", "--help"], env=plain, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2026" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kata_toolkit.errors import InputError, KataToolkitError, ToolError, Where
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.store import Store
 from kata_toolkit.rootfs import debian_preflight
+from kata_toolkit.rootfs.debian_apt import PrivateApt, Wish
 from kata_toolkit.rootfs.debian_pool import missing
 from kata_toolkit.rootfs.debian_sources import AptSource, host_sources, named_source
 from kata_toolkit.spec.load import load_spec
@@ -196,6 +198,18 @@ def test_what_is_missing_is_told(archive: Archive, tmp_path: Path) -> None:
     (one,) = missing([{**package, "uri": "https://example.org/tool.deb"}], pool)
     assert (one.what, one.sha256, one.size) == ("tool 1 (amd64)", "0" * 64, 7)
     assert not missing([{**package, "uri": archive.uri}], pool)  # it can be read without a network
+
+
+def test_only_what_has_left_the_archive_is_told_to_have_left_it(tmp_path: Path) -> None:
+    apt = PrivateApt(tmp_path / "cache", Wish((), (), "amd64"), offline=False, shared=False)
+    said = {}
+    for uri in (f"file://{tmp_path}/gone.deb", "http://127.0.0.1:1/tool.deb"):
+        with pytest.raises(ToolError) as caught:
+            apt.fetch([(uri, tmp_path / "tool.deb", "0" * 64)], io.StringIO())
+        said[uri[:4]] = str(caught.value)
+    assert "keeps its newest versions only" in said["file"]
+    assert "connect" in said["http"]
+    assert "newest" not in said["http"]
 
 
 # -- where packages come from ------------------------------------------------------------------------------

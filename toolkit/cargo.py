@@ -117,6 +117,7 @@ def in_words(error: ToolError, folder: Path, copy: str) -> tuple[str, str | None
     start = text.find("error: ")
     lines = [line.strip().removeprefix("error: ") for line in text[max(start, 0) :].splitlines()]
     said = "; ".join(line for line in lines if line and not line.startswith(("to repeat:", "(to repeat", "Caused by")))
-    said = said.partition("; As a reminder")[0].partition(" (to repeat")[0].replace(copy, str(folder))
+    said = said.partition("; As a reminder")[0].partition(" (to repeat")[0]
+    said = said.replace(copy, str(folder)).replace(copy.lstrip("/"), str(folder))
     hint = next((hint for signs, hint in _REMEDIES if any(sign in text for sign in signs)), None)
     return said, hint

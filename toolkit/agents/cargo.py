@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ..arch import arch_of
 from ..cargo import Toolchain, in_words, linker_tools, own_settings, read_toml, root_configs
 from ..components import Component
-from ..errors import InputError, ToolError
+from ..errors import InputError, Problem, ToolError
 from ..pipeline.files import copy_checked
 from ..pipeline.stage import Command, Inputs, Recipe, Work, fill
 from ..spec.model import CargoAgent
@@ -106,7 +106,10 @@ class CargoKind(AgentKind):
                 work.progress(done, len(crates), "crates", " ".join(line.split()[1:3]))
 
         program = self._bin(package)
-        work.run(_placed(build, {**places, "bin": program}), cwd=Path("/"), on_line=on_line)
+        try:
+            work.run(_placed(build, {**places, "bin": program}), cwd=Path("/"), on_line=on_line)
+        except ToolError as error:  # more often the sources' fault than cargo's, but who can tell
+            raise ToolError.many(self._in_place(problem, str(source)) for problem in error.problems) from error
         built = work.scratch / "target" / options["target"] / "release" / program
         require_fit(built, program, self.arch, libraries=self.libraries)
         self._require_anonymous(work, built)
@@ -125,6 +128,11 @@ class CargoKind(AgentKind):
                 f"cargo cannot build {self.agent.path}: {said}", where=self.agent.where, hint=hint
             ) from error
 
+    def _in_place(self, problem: Problem, copy: str) -> Problem:
+        """What a build complains of, at the spec's line and with the user's own folder."""
+        message = problem.message.replace(copy, str(self.agent.path))
+        return replace(problem, message=message, where=self.agent.where)
+
     def _package(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """The package to build. Raises InputError when it is not clear which, or there is none of that name."""
         packages: dict[str, dict[str, Any]] = {p["name"]: p for p in metadata["packages"] if _programs(p)}
@@ -133,7 +141,9 @@ class CargoKind(AgentKind):
             return next(iter(packages.values()))
         if wanted in packages:
             return packages[wanted]
-        known = ", ".join(sorted(packages)) or "none"
+        if not packages:
+            raise InputError(f"{self.agent.path} has no package with a program", where=self.agent.where)
+        known = ", ".join(sorted(packages))
         if wanted is None:
             message = f"{self.agent.path} has {len(packages)} packages with a program"
             raise InputError(message, where=self.agent.where, hint=f"choose one with agent.package: {known}")

@@ -31,7 +31,8 @@ def lock(
     from .progress import renderer
 
     if names and not update:
-        raise InputError(f"what is to become of {', '.join(names)}?", hint=f"kata-toolkit lock {spec} --update NAME")
+        told = f"one spec at a time, and names only with --update: what is to become of {', '.join(names)}?"
+        raise InputError(told, hint=f"kata-toolkit lock {spec} --update NAME")
     loaded = load_spec(spec)
     old = find_lock(loaded.file)
     with renderer(as_json=False, quiet=json) as emit:

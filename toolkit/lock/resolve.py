@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,9 @@ def write_lock(spec: Spec, lock: Lock) -> Path:
     try:
         write_atomically(path, lock_text(lock).encode())
     except OSError as error:
-        raise ToolError(
-            f"cannot write {path}: {error.strerror}",
-            hint="the lock file belongs beside the spec: make the folder writable",
-        ) from error
+        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        hint = "the lock file belongs beside the spec: make the folder writable" if denied else None
+        raise ToolError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     return path
 
 

@@ -44,6 +44,7 @@ _KEEP_LINE = re.compile(r"^(?!Reading|Building|E: Unable to correct|Some package
 _MAX_LINES = 12
 _BAD = ("E: ", "W: Failed", "W: GPG")
 _ECHO = "E: Some index files failed"  # those that the lines before it name
+_GONE = "a mirror keeps its newest versions only: take those (kata-toolkit lock --update), or name a snapshot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +113,10 @@ class PrivateApt:
             done = run.run([HELPER, "download-file", *words], env=env, log=log, check=False)
         if done.status:
             failed = [line.removeprefix("E: ") for line in done.output.splitlines() if line.startswith("E: Failed")]
-            hint = (
-                "a mirror keeps its newest versions only: take those (kata-toolkit lock --update), or name a snapshot"
+            raise ToolError.many(
+                Problem(line, None, _GONE if "not found" in line.lower() else None)
+                for line in failed or ["apt cannot fetch packages"]
             )
-            raise ToolError.many(Problem(line, None, hint) for line in failed or ["apt cannot fetch packages"])
 
     # -- resolving -------------------------------------------------------------------------------------------
 

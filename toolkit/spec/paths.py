@@ -67,6 +67,8 @@ def check_cargo_folder(path: Path, where: Where) -> Iterator[Problem]:
 def _missing(path: Path, where: Where, error: OSError) -> Problem:
     if not isinstance(error, FileNotFoundError):
         return Problem(f"{path} cannot be read: {error.strerror}", where)
+    if path.is_symlink():
+        return Problem(f"{path} is a symbolic link to {path.readlink()}, which does not exist", where)
     try:
         names = sorted(entry.name for entry in path.parent.iterdir())
     except OSError:
