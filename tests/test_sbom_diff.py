@@ -129,9 +129,20 @@ def test_bills_of_others_are_read(tmp_path: Path) -> None:
 def test_what_is_no_bill_is_refused(tmp_path: Path, document: object) -> None:
     try:
         found = read(tmp_path, document)
-    except InputError:
-        return
-    assert found.entries == (), "something was made of it"
+    except InputError as error:
+        said = str(error)
+    else:
+        assert found.entries == (), "something was made of it"
+        said = ""
+    assert "Error" not in said, "Python's own words"
+
+
+def test_where_a_bill_is_no_json(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'an entry lacks "name"'):
+        read(tmp_path, {"bomFormat": "CycloneDX", "components": [{"type": "library"}]})
+    with pytest.raises(InputError, match=r"is no JSON") as caught:
+        read(tmp_path, '{\n "spdxVersion": SPDX-2.3\n}')
+    assert str(caught.value.problems[0].where) == f"{tmp_path}/bill.json:2:17"
 
 
 def test_a_set_without_a_bill_and_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

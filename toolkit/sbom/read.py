@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import set_paths
-from ..errors import InputError
+from ..errors import InputError, Where
 from . import cyclonedx, spdx
 from .purl import kind_of
 
 FILE = "file"
+_JSON_ONLY = "SPDX and CycloneDX are read in their JSON form"
 _LARGEST = 1 << 28  # bytes: a bill of a whole distribution has a tenth
 
 
@@ -63,18 +64,23 @@ def read_bill(path: Path) -> Listing:
     except OSError as error:
         hint = "sets built before there were bills of materials have none: build again" if path.is_dir() else None
         raise InputError(f"cannot read {file}: {error.strerror}", hint=hint) from error
+    except json.JSONDecodeError as error:
+        where = Where(str(file), error.lineno, error.colno)
+        raise InputError(f"is no JSON: {error.msg[:1].lower()}{error.msg[1:]}", where=where, hint=_JSON_ONLY) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{file} is not JSON: {error}", hint="SPDX and CycloneDX are read in their JSON form"
-        ) from error
+        why = "is nested too deeply" if isinstance(error, RecursionError) else f"is no JSON: {error}"
+        raise InputError(why, where=Where(str(file)), hint=_JSON_ONLY) from error
     try:
         if isinstance(document, dict) and document.get("bomFormat") == "CycloneDX":
             name = document.get("metadata", {}).get("component", {}).get("name", "")
             return Listing(str(path), "CycloneDX", str(name), tuple(sorted(_cyclonedx(document))))
         if isinstance(document, dict) and str(document.get("spdxVersion", "")).startswith("SPDX-2"):
             return Listing(str(path), "SPDX", str(document.get("name", "")), tuple(sorted(_spdx(document))))
-    except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{file} is no sound bill of materials: {type(error).__name__}: {error}") from error
+    except KeyError as error:
+        raise InputError(f'{file} is no sound bill of materials: an entry lacks "{error.args[0]}"') from error
+    except (AttributeError, IndexError, TypeError, RecursionError) as error:
+        told = "something in it is not of the kind that the format says"
+        raise InputError(f"{file} is no sound bill of materials: {told}") from error
     raise InputError(
         f"{file} is neither CycloneDX nor SPDX 2", hint=f"a set's are {set_paths.SPDX} and {set_paths.CYCLONEDX}"
     )
