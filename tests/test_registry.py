@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from image_parts import AGENT, Given, tar_tree
 from kata_toolkit.errors import InputError, ToolError
@@ -235,7 +236,7 @@ def test_without_skopeo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_lock_file_holds_a_tag_to_its_image(
-    registry: Registry, tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tool: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Locked while a tag meant one image, built when it means another, and again when there is no registry."""
     monkeypatch.setenv("KATA_TOOLKIT_CACHE", str(tmp_path / "cache"))
@@ -273,6 +274,10 @@ def test_a_lock_file_holds_a_tag_to_its_image(
     assert images[0] == images[1]
     assert b"the first image" in images[0]
     assert b"the second image" not in images[0]
+    manifest = json.loads((tmp_path / "again/manifest.json").read_text())
+    jsonschema.validate(manifest, json.loads((root / "schemas/manifest.schema.json").read_text()))
+    assert manifest["sources"]["image"]["digest"] == first
+    assert manifest["root"]["agent"]["kind"] == "binary"
 
 
 @pytest.fixture

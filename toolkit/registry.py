@@ -293,7 +293,7 @@ def _refused(reference: Reference, output: str) -> ToolError:
     """What went wrong, in words: skopeo's own last line ends in what the registry or the network said."""
     match = next((m for line in reversed(output.splitlines()) if (m := _MESSAGE.search(line.strip()))), None)
     said = match[1].replace('\\"', '"') if match else (output.strip().splitlines() or ["skopeo failed"])[-1]
-    lower = said.lower()
+    lower = re.sub(r"[0-9a-f]{32,}", "", said.lower())  # a digest may hold any number
     text, host = reference.text, reference.host
     if "trust policy" in lower:
         return ToolError(f"cannot fetch {text}: {said}", hint="apt-get install golang-github-containers-common")

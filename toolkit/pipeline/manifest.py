@@ -10,9 +10,11 @@ from typing import Any
 from .. import __version__, set_paths
 from ..arch import arch_of
 from ..kata.config import guest_settings
-from ..spec.model import BuiltinAgent, Spec
+from ..spec.model import BinaryAgent, BuiltinAgent, CargoAgent, Spec, TarballAgent
 from .layout import Artifact, Generated, extension_stage
 from .store import Entry, Store
+
+_AGENTS = {BuiltinAgent: "builtin", BinaryAgent: "binary", TarballAgent: "tarball", CargoAgent: "cargo"}
 
 
 def manifest(
@@ -119,5 +121,4 @@ def _agent(spec: Spec, entries: Mapping[str, Entry]) -> dict[str, Any] | None:
     if "rootfs" not in entries:
         return None
     agent = json.loads(entries["rootfs"].path("rootfs.json").read_bytes())["agent"]
-    kind = "builtin" if isinstance(spec.agent, BuiltinAgent) else "binary"
-    return {"kind": kind, "path": f"/{agent['path'].removeprefix('/')}", "sha256": agent["sha256"]}
+    return {"kind": _AGENTS[type(spec.agent)], "path": f"/{agent['path'].removeprefix('/')}", "sha256": agent["sha256"]}
