@@ -57,7 +57,9 @@ def test_a_guest_without_shell_tools_is_proved_with_the_hosts(tool: Path, built_
     folder = build(tool, built_set, tmp_path, busybox="false", initrd="false", boot="image")
     code, status, measured = statuses(tool, folder)
     assert code == 0
-    assert {status[name] for name in status if not name.startswith(("budget-", "root-verity", "extensions"))} == {"pass"}
+    assert {status[name] for name in status if not name.startswith(("budget-", "root-verity", "extensions"))} == {
+        "pass"
+    }
     assert measured["boot_minstr"] > 1
     assert "output_minstr" not in measured
 

@@ -164,9 +164,24 @@ def test_every_mistake_is_told(host: Path) -> None:
     assert len(caught.value.problems) == 2
 
 
-def test_the_agent_keeps_its_place(tmp_path: Path) -> None:
-    """Whatever an overlay puts at /sbin/init, the guest starts the agent."""
-    source = MinimalRootfs(busybox=False, overlay=(entry("text", "/sbin/init", text="#!/bin/sh\n"),))
+@pytest.mark.parametrize("kind", ["text", "symlink", "directory"])
+def test_the_agents_place_is_not_for_others(kind: str, host: Path, tmp_path: Path) -> None:
+    """It would be replaced without a word."""
+    (host / "app/init").write_text("#!/bin/sh\n")
+    wrong = {
+        "text": entry("text", "/sbin/init", text="#!/bin/sh\n"),
+        "symlink": entry("symlink", "/sbin/init", text="../bin/sh"),
+        "directory": entry("directory", "/sbin", source=host / "app"),
+    }[kind]
+    source = MinimalRootfs(busybox=False, overlay=(wrong,))
+    stages = [Given("agent", {"init": AGENT}), RootfsStage(source, facts=FACTS)]
+    with pytest.raises(InputError, match="/sbin/init, where the agent goes") as caught:
+        build(stages, "rootfs", tmp_path / "cache")
+    assert caught.value.problems[0].where == HERE
+
+
+def test_what_gives_way_to_the_agent_may_be_left_out(tmp_path: Path) -> None:
+    source = MinimalRootfs(busybox=False, overlay=(entry("remove", "/sbin"),))
     built = build([Given("agent", {"init": AGENT}), RootfsStage(source, facts=FACTS)], "rootfs", tmp_path)
     assert content(tar_tree(built.path("rootfs.tar")), b"sbin/init") == AGENT
 

@@ -73,6 +73,12 @@ def repository(packages: Sequence[Package], pool: Pool, folder: Path) -> list[di
         said = (fields.get("Package"), fields.get("Version"), fields.get("Architecture"))
         if said != (package["name"], package["version"], package["architecture"]):
             raise InputError(f"{package['uri']} holds {' '.join(map(str, said))}, which is another package")
+        size = target.stat().st_size
+        if size != package["size"]:
+            raise InputError(
+                f"{package['uri']} has {size} bytes, not {package['size']}",
+                hint="its digest is the right one, so a lock file that says so was edited: lock again",
+            )
         stanzas.append(f"{text.strip()}\nFilename: ./pool/{digest}.deb\nSize: {package['size']}\nSHA256: {digest}\n")
         found.append(fields)
     index = folder / "Packages"

@@ -36,6 +36,30 @@ def apply(tree: Tree, entries: tuple[OverlayEntry, ...], facts: Mapping[str, str
         raise InputError.many(problems)
 
 
+def apply_beside(
+    ours: Mapping[bytes, str],
+    tree: Tree,
+    entries: tuple[OverlayEntry, ...],
+    facts: Mapping[str, str],
+    modules: Tree | None = None,
+) -> None:
+    """As `apply`, where something of ours comes to ``ours`` (path → what it is) afterwards, and would replace the rest.
+
+    Raises InputError also for an entry that puts something there.
+    """
+    before = {path: tree.get(tree.resolved(path)) for path in ours}
+    apply(tree, entries, facts, modules)
+    for path, what in ours.items():
+        node = tree.get(tree.resolved(path))
+        if node is not None and node is not before[path]:
+            above = [e for e in entries if (shown(path) + "/").startswith(e.path.rstrip("/") + "/")]
+            raise InputError(
+                f"the overlay puts something at {shown(path)}, where {what} goes",
+                where=(above or entries)[-1].where,
+                hint="another agent is named by `agent`, its policy by agent.policy; leave it out here",
+            )
+
+
 def _place(tree: Tree, entry: OverlayEntry) -> bytes:
     """Where the entry goes in the tree."""
     try:

@@ -97,9 +97,9 @@ class RootfsStage(Stage):
     def run(self, work: Work) -> None:
         from ..rootfs.agent_loader import require_loader
         from ..rootfs.extension_units import add_mounter
-        from ..rootfs.minimal import MOVED_AGENT, POLICY, furnish, place_agent
+        from ..rootfs.minimal import AGENT, MOVED_AGENT, POLICY, furnish, place_agent
         from ..rootfs.modular import add_modules
-        from ..rootfs.overlay import apply
+        from ..rootfs.overlay import apply_beside
         from ..rootfs.systemd import add_units, place_service
         from ..rootfs.tar import open_tar
         from ..rootfs.tar_write import write_tar
@@ -120,9 +120,12 @@ class RootfsStage(Stage):
             built = None
             if _BUILT_MODULES in work.recipe.inputs:
                 built = open_files.enter_context(open_tar(work.inputs.path(*_BUILT_MODULES.split("/")))).tree()
-            apply(tree, self.source.overlay, self.facts, built)
-            put = place_service if self._init == "systemd" else place_agent
-            place = put(tree, agent, policy)
+            started = self._init == "agent"
+            ours = {AGENT if started else MOVED_AGENT: "the agent"}
+            ours |= {MOVED_AGENT: "the agent"} if self.modular else {}
+            ours |= {POLICY: "its policy"} if policy else {}
+            apply_beside(ours, tree, self.source.overlay, self.facts, built)
+            place = (place_agent if started else place_service)(tree, agent, policy)
             if self.modular:
                 modules = open_files.enter_context(open_tar(work.inputs.path("kernel_modules", MODULES)))
                 add_modules(tree, work.inputs.path("kernel_modules", LOADER), modules.tree())
