@@ -261,7 +261,7 @@ def _elf(kind: int = 2) -> bytes:
     sections_at = body_at + len(body)
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
     header = struct.pack(
-        "<16sHHIQQQIHHHHHH", ident, kind, 62, 1, 0, head, sections_at, 0, 64, segment, 1, 64, 3, 1
+        "<16sHHIQQQIHHHHHH", ident, kind, 62, 1, body_at * (kind == 2), head, sections_at, 0, 64, segment, 1, 64, 3, 1
     )  # fmt: skip
     interp = struct.pack("<IIQQQQQQ", 3, 4, body_at, 0, 0, len(interpreter), len(interpreter), 1)
     names_at, info_at = body_at + len(interpreter), body_at + len(interpreter) + len(names)
