@@ -18,8 +18,9 @@ from .kind import PROGRAM, AgentKind
 
 _UNIT = "agent.c"
 _PROTOBUF_C = Path("/usr/include/protobuf-c/protobuf-c.h")  # the same for every architecture
+# -Os would save 4 KiB, and take half as long again.
 _CFLAGS = (
-    *CFLAGS, "-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-U_FORTIFY_SOURCE", "-Os", "-fstack-protector-strong",
+    *CFLAGS, "-std=c11", "-D_GNU_SOURCE", "-DNDEBUG", "-U_FORTIFY_SOURCE", "-O1", "-fstack-protector-strong",
     "-ffunction-sections", "-fdata-sections", "-fno-pie", "-ffile-prefix-map=@resources@=.",
 )  # fmt: skip
 _LDFLAGS = (*LDFLAGS, "-no-pie", "-Wl,--gc-sections")
