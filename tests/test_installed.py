@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -87,6 +91,33 @@ def test_the_wheel_works_in_an_empty_venv(wheel: Path, root: Path, tmp_path: Pat
     assert found.stdout.startswith(str(venv))
     env = {"PATH": os.environ["PATH"], "KATA_TOOLKIT_CACHE": str(tmp_path / "cache")}
     _check([venv / "bin/kata-toolkit"], env, tmp_path, root / "examples/quickstart.yaml")
+
+
+@pytest.mark.full
+@pytest.mark.tool
+def test_what_a_package_index_gives_suffices(wheel: Path, root: Path, tmp_path: Path) -> None:
+    """The newest of each library that the wheel allows; what its metadata forgets would be missing."""
+    venv = tmp_path / "venv"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", venv], check=True)
+    subprocess.run([venv / "bin/pip", "install", "-q", "--disable-pip-version-check", f"{wheel}[boot]"], check=True)
+    env = {"PATH": os.environ["PATH"], "KATA_TOOLKIT_CACHE": str(tmp_path / "cache")}
+    _check([venv / "bin/kata-toolkit"], env, tmp_path, root / "examples/quickstart.yaml")
+
+
+def test_every_library_is_named_in_the_metadata(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *project["optional-dependencies"]["boot"]]
+    declared = {re.split(r"[<>=]", word)[0].lower() for word in named}
+    owners = packages_distributions()
+    used: set[str] = set()
+    for path in (root / "toolkit").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                used.add(node.module.partition(".")[0])
+    foreign = {owners[name][0].lower() for name in used - sys.stdlib_module_names - {"google"}}
+    assert foreign == declared - {"protobuf"}
 
 
 @pytest.mark.tool
