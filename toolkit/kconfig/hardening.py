@@ -13,6 +13,7 @@ from typing import Any
 from .. import resources
 from ..errors import InputError
 from ..spec.schema import check, load_schema
+from ..spec.yamltree import Tree as YamlTree
 from ..spec.yamltree import load_yaml
 from .chain import Ways
 from .config import same_value
@@ -86,17 +87,28 @@ class Hardening:
             "arch": self.arch,
             "ok": self.ok,
             "counts": {verdict: self.count(verdict) for verdict in VERDICTS},
+            "feature_cost": measured_cost(),
             "settings": [asdict(verdict) for verdict in self.verdicts],
         }
 
 
+def measured_cost() -> dict[str, Any]:
+    """What the feature `hardening` cost when it was measured: ``boot_minstr`` beside ``of`` without it (both millions
+    of instructions), ``overhead_mib``, and on which ``kernel`` and ``arch``."""
+    return dict(_loaded().value["measured"])
+
+
 def load_recommendations(file: Path | None = None) -> tuple[Recommendation, ...]:
     """All of them, in the order of the file. Raises InputError when it is not as its schema says."""
+    return tuple(_recommendations(_loaded(file).value["settings"]))
+
+
+def _loaded(file: Path | None = None) -> YamlTree:
     tree = load_yaml(file or resources.resource("kernel-configs", "hardening.yaml"))
     mistakes = [problem for _, problem in check(tree, load_schema("hardening"))]
     if mistakes:
         raise InputError.many(mistakes)
-    return tuple(_recommendations(tree.value["settings"]))
+    return tree
 
 
 def _recommendations(settings: Mapping[str, Any]) -> Iterator[Recommendation]:

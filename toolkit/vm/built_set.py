@@ -32,7 +32,7 @@ class BuiltFile:
 
 @dataclass(frozen=True, slots=True)
 class GuestAgent:
-    """The agent inside the guest: ``kind`` builtin, binary, tarball or cargo, its path there and its digest (None: not recorded)."""
+    """The agent inside the guest: ``kind`` as in specs, its path there and its digest (None: not recorded)."""
 
     kind: str
     path: str
