@@ -54,9 +54,10 @@ def _print(found: Hardening, label: str, *, everything: bool) -> None:
     typer.echo(f"{label}: {kernel}, {found.arch or 'architecture unknown'}")
     typer.echo(", ".join(f"{found.count(verdict)} {verdict}" for verdict in VERDICTS))
     cost = measured_cost()
-    share = f"{cost['boot_minstr']:.1f} M instructions of a boot's {cost['of']:.1f} ({cost['boot_minstr'] / cost['of']:.0%})"
+    boot, of = cost["boot_minstr"], cost["of"]
     typer.echo(
-        f"the feature hardening costs {share} and {cost['overhead_mib']:.2f} MiB: Linux {cost['kernel']}, {cost['arch']}"
+        f"the feature hardening costs {boot:.1f} M instructions of a boot's {of:.1f} ({boot / of:.0%}) "
+        f"and {cost['overhead_mib']:.2f} MiB: Linux {cost['kernel']}, {cost['arch']}"
     )
     shown = [v for v in found.verdicts if everything or v.verdict not in (AS_RECOMMENDED, NOT_THERE)]
     shown.sort(key=lambda v: VERDICTS.index(v.verdict), reverse=not everything)
