@@ -50,7 +50,7 @@ def test_it_is_proved_and_says_which_package_it_is(tool: Path, debian: Path, roo
     assert package["source"]["name"].startswith("linux-signed-")
     assert manifest["sources"]["kernel"] == {
         "kind": "debian",
-        "package": "linux-image-cloud-amd64",
+        "package": package["package"],
         "version": package["version"],
         "sha256": package["sha256"],
     }

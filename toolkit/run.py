@@ -15,14 +15,17 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
 from .errors import InternalError, ToolError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Held back while a child is made: between fork and exec it is a copy of us, with our handlers.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _KILL_GRACE_SECONDS = 3.0
 _TAIL_LINES = 30
 
@@ -95,8 +98,10 @@ def spawn(
     """
     if threading.current_thread() is not threading.main_thread():
         raise InternalError("processes are started from the main thread only: they die with their thread")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    process = None
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             list(argv),
             env=environment(env),
             cwd=cwd,
@@ -105,7 +110,7 @@ def spawn(
             stderr=stderr,
             start_new_session=True,
             pass_fds=pass_fds,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- we start processes from the main thread only
+            preexec_fn=partial(_begin, before),  # noqa: PLW1509 -- we start processes from the main thread only
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():
@@ -113,6 +118,28 @@ def spawn(
         raise ToolError(f"{argv[0]} is not installed", hint=f"needed for: {as_shell(argv)[:200]}") from error
     except OSError as error:
         raise ToolError(f"cannot run {argv[0]}: {error.strerror}") from error
+    finally:
+        _let_in(before, process)
+    return process
+
+
+def _begin(before: Iterable[int]) -> None:
+    """In the child, before it becomes the program: signals end it, and no longer mean what they mean to us."""
+    die_with_parent()
+    for signum in _ENDING:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _let_in(before: Iterable[int], process: subprocess.Popen[bytes] | None) -> None:
+    """Take signals again; one that came meanwhile must not leave the child behind."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    except BaseException:
+        if process:
+            stop(process)
+        raise
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
