@@ -84,7 +84,7 @@ def serving() -> Iterator[Registry]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET  # noqa: N815
+        do_HEAD = do_GET  # noqa: N815 -- the name that http.server looks for
 
         def log_message(self, *rest: object) -> None:
             pass

@@ -20,7 +20,7 @@ from kata_toolkit.lock.survey import Survey
 from kata_toolkit.lock.text import lock_text
 from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
-from kata_toolkit.pipeline.stage import Inputs, Missing, Recipe, Stage, Work
+from kata_toolkit.pipeline.stage import Inputs, Lookup, Missing, Recipe, Stage, Work
 from kata_toolkit.pipeline.store import Store
 
 SPEC = Path("s.yaml")
@@ -47,7 +47,9 @@ class Larder(Stage):
     piecemeal: bool = True
 
     def plan(self, inputs: Inputs) -> Recipe:
-        found = inputs.resolved(KEY, {"wish": self.wish}, lambda: TODAY, renew=self._renew if self.piecemeal else None)
+        found = inputs.resolved(
+            Lookup(KEY, {"wish": self.wish}, lambda: TODAY, self._renew if self.piecemeal else None)
+        )
         return Recipe(options=found, tools={"spoon": "spoon 1", "nose": "nose 1"})
 
     def _renew(self, before: Any, names: frozenset[str]) -> Any:

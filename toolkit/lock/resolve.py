@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..errors import InputError, Problem, ToolError
 from ..events import Emit, Progress, ignore
 from ..pipeline.files import write_atomically
 from ..pipeline.inputs import BuildInputs
+from ..pipeline.stage import Lookup
 from ..pipeline.store import Store, cache_folder
 from ..recipe import outputs_of, stages_of
 from ..spec.model import Spec
@@ -39,39 +40,27 @@ class Recorder(BuildInputs):
         self.found: dict[str, Locked] = {}
         self._old, self._update, self._emit = old, update, emit
 
-    def resolved(
-        self,
-        key: str,
-        request: Mapping[str, Any],
-        find: Callable[[], Any],
-        *,
-        renew: Callable[[Any, frozenset[str]], Any] | None = None,
-    ) -> Any:
+    def resolved(self, lookup: Lookup) -> Any:
+        key = lookup.key
         if key not in self.found:
             self._emit(Progress("lock", 0, 0, "", f"looking for {key}"))
-            wish = plain(request)
+            request = plain(lookup.request)
             old = self._old.inputs.get(key) if self._old else None
-            kept = old if old and old.request == wish else None
-            self.found[key] = Locked(wish, plain(self._answer(key, kept, find, renew)))
+            kept = old if old and old.request == request else None
+            self.found[key] = Locked(request, plain(self._answer(lookup, kept)))
         return plain(self.found[key].answer)
 
-    def _answer(
-        self,
-        key: str,
-        kept: Locked | None,
-        find: Callable[[], Any],
-        renew: Callable[[Any, frozenset[str]], Any] | None,
-    ) -> Any:
-        if kept is None or self._update == frozenset() or (self._update and key in self._update):
-            return find()
+    def _answer(self, lookup: Lookup, kept: Locked | None) -> Any:
+        if kept is None or self._update == frozenset() or (self._update and lookup.key in self._update):
+            return lookup.find()
         named = self._update & {name_of(record) for record in kept.records()} if self._update else frozenset()
         if not named:
             return kept.answer
-        if renew:
-            return renew(plain(kept.answer), frozenset(named))
+        if lookup.renew:
+            return lookup.renew(plain(kept.answer), frozenset(named))
         if len(kept.records()) == 1:
-            return find()
-        raise InputError(f"{key} can only be found anew as a whole", hint=f"--update {key}")
+            return lookup.find()
+        raise InputError(f"{lookup.key} can only be found anew as a whole", hint=f"--update {lookup.key}")
 
     def observed(self, key: str, found: Mapping[str, Any]) -> None:
         self.found[key] = Locked(OBSERVED, plain(found))

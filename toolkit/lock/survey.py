@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import KataToolkitError, Problem
 from ..pipeline.inputs import BuildInputs
-from ..pipeline.stage import Inputs, Missing, NotBuiltYet, Stage
+from ..pipeline.stage import Inputs, Lookup, Missing, NotBuiltYet, Stage
 
 _UNKNOWN = "0" * 64  # in the place of a digest of what is not built: a recipe with it is never used as a key
 
@@ -94,15 +94,8 @@ class Survey(Inputs):
     def file_digest(self, path: Path) -> str:
         return self._inputs.file_digest(path)
 
-    def resolved(
-        self,
-        key: str,
-        request: Mapping[str, Any],
-        find: Callable[[], Any],
-        *,
-        renew: Callable[[Any, frozenset[str]], Any] | None = None,
-    ) -> Any:
-        return self._inputs.resolved(key, request, find, renew=renew)
+    def resolved(self, lookup: Lookup) -> Any:
+        return self._inputs.resolved(lookup)
 
     def observed(self, key: str, found: Mapping[str, Any]) -> None:
         self._inputs.observed(key, found)

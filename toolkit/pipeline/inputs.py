@@ -12,7 +12,7 @@ from .. import run
 from ..errors import ToolError
 from .files import DigestMemo, Stamp, read_json, write_atomically
 from .packages import install_hint
-from .stage import Inputs, NotBuiltYet, Recipe
+from .stage import Inputs, Lookup, NotBuiltYet, Recipe
 from .store import Entry, Store
 
 _VERSION_SECONDS = 20.0
@@ -75,15 +75,8 @@ class BuildInputs(Inputs):
     def file_digest(self, path: Path) -> str:
         return self._memo.digest(path)
 
-    def resolved(
-        self,
-        key: str,
-        request: Mapping[str, Any],
-        find: Callable[[], Any],
-        *,
-        renew: Callable[[Any, frozenset[str]], Any] | None = None,
-    ) -> Any:
-        return self._lock.answer(key, request, find) if self._lock else find()
+    def resolved(self, lookup: Lookup) -> Any:
+        return self._lock.answer(lookup.key, lookup.request, lookup.find) if self._lock else lookup.find()
 
     def observed(self, key: str, found: Mapping[str, Any]) -> None:
         if self._lock:

@@ -112,6 +112,21 @@ class NotBuiltYet(Exception):  # noqa: N818 -- not an error: `plan` prints it as
         super().__init__(stage)
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Something that the spec leaves open, see `Inputs.resolved`.
+
+    ``key``: the place in the spec that wishes it, such as ``rootfs.packages``. ``request``: all that it depends on,
+    without paths of this machine. ``find``: looks it up in the world. ``renew``: for ``lock --update NAME``, given the
+    earlier answer and the names that are to be found anew, it holds all else to that answer; None: all or nothing.
+    """
+
+    key: str
+    request: Mapping[str, Any]
+    find: Callable[[], Any]
+    renew: Callable[[Any, frozenset[str]], Any] | None = None
+
+
 class Inputs(ABC):
     """What ``plan()`` may ask: the digests of other stages' outputs, and of tools."""
 
@@ -135,21 +150,11 @@ class Inputs(ABC):
         """The sha256 of a file on disk, remembered by size, inode and times. Raises InputError when unreadable."""
 
     @abstractmethod
-    def resolved(
-        self,
-        key: str,
-        request: Mapping[str, Any],
-        find: Callable[[], Any],
-        *,
-        renew: Callable[[Any, frozenset[str]], Any] | None = None,
-    ) -> Any:
+    def resolved(self, lookup: Lookup) -> Any:
         """What a wish is today, exactly: a package's version and digest, an image's digest; all JSON.
 
-        ``key``: the place in the spec that wishes it, such as ``rootfs.packages``; ``request``: all that the wish
-        depends on, without paths of this machine; ``find``: looks it up in the world. A lock file may answer in its
-        place. For ``lock --update NAME``: ``renew`` is given the earlier answer and the names that are to be found
-        anew, and holds all else to that answer; without it, it is all or nothing. Raises InputError when the lock
-        file has no answer, or one to another request, and as ``find`` does.
+        A lock file may answer in the world's place. Raises InputError when it has no answer, or one to another request,
+        and as ``lookup.find`` does.
         """
 
     @abstractmethod

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ..arch import arch_of
-from ..errors import InputError, Problem, Where
+from ..errors import InputError, Problem
 from ..pipeline.files import sha256_of
 from ..resources import resource
 from .extension_rules import (
@@ -24,24 +23,17 @@ from .extension_rules import (
 )
 from .image_rules import image_compression, image_layout, image_room, image_size, kernel_reads_root
 from .model import (
-    Artifact,
-    BinaryAgent,
-    CargoAgent,
-    DebianRootfs,
-    FolderRootfs,
     GitKernel,
     KernelSource,
-    MinimalRootfs,
-    OciRootfs,
     PackagedKernel,
     PrebuiltKernel,
     Spec,
-    TarballAgent,
     TarballKernel,
-    TarballRootfs,
     TreeKernel,
 )
-from .paths import check_cargo_folder, check_file, check_folder, check_kernel_tree
+from .paths import check_file, check_kernel_tree
+from .read import MAX_CMDLINE, Read, given_file
+from .rootfs_rules import agent_files, rootfs_files, systemd_starts
 from .suggest import did_you_mean
 from .yamltree import Steps, Tree
 
@@ -50,8 +42,6 @@ CMDLINE = ("kernel", "cmdline")
 PATCHES = ("kernel", "patches")
 HYPERVISORS = ("runtime", "hypervisors")
 
-# The kernel's own limit on x86 is 2048 bytes (COMMAND_LINE_SIZE); the runtime's words take up to half of it.
-MAX_CMDLINE = 1024
 
 _BY_RUNTIME = "the runtime writes it, to match what is booted"
 CMDLINE_CONFLICTS = {
@@ -81,32 +71,6 @@ _PAGE_STRUCT_SHARE = 64  # struct page: 64 bytes for each 4 KiB page (include/li
 # Programs of Kata itself: in one bin folder with them, the wrapper would take their place.
 KATA_PROGRAMS = frozenset(("kata-runtime", "kata-agent", "kata-agent-ctl", "kata-ctl", "kata-monitor"))
 KATA_PREFIX = "/opt/kata"  # where Kata's own release archive installs itself
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A spec as read, and where things stand.
-
-    ``unusable``: paths of values already reported as wrong; ``partly``: paths of all that one of them is a part of.
-    """
-
-    spec: Spec
-    tree: Tree
-    unusable: frozenset[Steps]
-    partly: frozenset[Steps]
-
-    def items(self, path: Steps) -> list[Where]:
-        """Where the usable items of a list stand, in the order of the model's tuple."""
-        return [self.tree.value_where(step) for step in self.steps(path)]
-
-    def steps(self, path: Steps) -> list[Steps]:
-        """The paths of the usable items of a list, in the order of the model's tuple."""
-        count = len(self.tree.node(path).children) if self.tree.has(path) else 0
-        return [step for step in ((*path, index) for index in range(count)) if not self.lacks(step)]
-
-    def lacks(self, path: Steps) -> bool:
-        """Whether the value at ``path``, something that it is part of, or a part of it is unusable."""
-        return path in self.partly or any(path[:depth] in self.unusable for depth in range(len(path) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +152,7 @@ def _kernel_source_files(read: Read) -> Iterator[Problem]:
     if isinstance(source, TreeKernel):
         yield from check_kernel_tree(source.path, tree.value_where((*SOURCE, "path")))
     elif isinstance(source, TarballKernel):
-        yield from _artifact(source.archive, tree, SOURCE)
+        yield from given_file(source.archive, tree, SOURCE)
     elif isinstance(source, GitKernel):
         from ..git_source import spec_problem
 
@@ -196,18 +160,13 @@ def _kernel_source_files(read: Read) -> Iterator[Problem]:
         yield from [found] if found else []
     elif isinstance(source, PackagedKernel):
         if source.deb:
-            yield from _artifact(source.deb, tree, (*SOURCE, "deb"))
+            yield from given_file(source.deb, tree, (*SOURCE, "deb"))
     elif isinstance(source, PrebuiltKernel):
-        yield from _artifact(source.vmlinux, tree, (*SOURCE, "vmlinux"))
+        yield from given_file(source.vmlinux, tree, (*SOURCE, "vmlinux"))
         if source.config:
-            yield from _artifact(source.config, tree, (*SOURCE, "config"))
+            yield from given_file(source.config, tree, (*SOURCE, "config"))
         if source.bzimage:
-            yield from _artifact(source.bzimage, tree, (*SOURCE, "bzimage"))
-
-
-def _artifact(artifact: Artifact, tree: Tree, path: Steps) -> Iterator[Problem]:
-    if artifact.path:
-        yield from check_file(artifact.path, tree.value_where((*path, "path")))
+            yield from given_file(source.bzimage, tree, (*SOURCE, "bzimage"))
 
 
 def _patches(read: Read) -> Iterator[Problem]:
@@ -220,71 +179,6 @@ def _patches(read: Read) -> Iterator[Problem]:
                 message = f"{patch.path} has the sha256 {found}, not {patch.sha256}"
                 where = read.tree.value_where((*step, "sha256"))
                 yield Problem(message, where, "look at the patch before you change its digest")
-
-
-def _agent_files(read: Read) -> Iterator[Problem]:
-    spec, tree = read.spec, read.tree
-    agent = spec.agent
-    if isinstance(agent, BinaryAgent):
-        yield from _artifact(agent.binary, tree, ("agent",))
-    elif isinstance(agent, TarballAgent):
-        yield from _artifact(agent.archive, tree, ("agent",))
-    elif isinstance(agent, CargoAgent):
-        yield from check_cargo_folder(agent.path, tree.value_where(("agent", "path")))
-    if isinstance(agent, BinaryAgent | TarballAgent | CargoAgent) and isinstance(agent.policy, Path):
-        yield from check_file(agent.policy, tree.value_where(("agent", "policy")))
-
-
-def _rootfs_files(read: Read) -> Iterator[Problem]:
-    spec, tree = read.spec, read.tree
-    if isinstance(spec.rootfs, TarballRootfs):
-        yield from _artifact(spec.rootfs.archive, tree, ("rootfs",))
-    elif isinstance(spec.rootfs, FolderRootfs):
-        yield from check_folder(spec.rootfs.path, tree.value_where(("rootfs", "path")))
-    elif isinstance(spec.rootfs, OciRootfs) and spec.rootfs.path:
-        check = check_folder if spec.rootfs.path.is_dir() else check_file
-        yield from check(spec.rootfs.path, tree.value_where(("rootfs", "path")))
-    elif isinstance(spec.rootfs, DebianRootfs):
-        yield from _debian_rootfs(spec.rootfs, tree)
-    steps = read.steps(("rootfs", "overlay"))
-    for entry, step in zip(spec.rootfs.overlay, steps, strict=True):
-        if entry.source:
-            check = check_folder if entry.kind == "directory" else check_file
-            yield from check(entry.source, tree.value_where((*step, "from")))
-        elif entry.kind == "modules" and isinstance(spec.kernel.source, PackagedKernel | PrebuiltKernel):
-            packaged = isinstance(spec.kernel.source, PackagedKernel)
-            why = "are in the guest without it" if packaged else "are not known"
-            yield Problem(f"the modules of a kernel that is not compiled here {why}", entry.where, "remove it")
-
-
-def _systemd_starts(read: Read) -> Iterator[Problem]:
-    spec, tree = read.spec, read.tree
-    init = "agent" if isinstance(spec.rootfs, MinimalRootfs) else spec.rootfs.init
-    if init == "systemd" and isinstance(spec.kernel.source, PackagedKernel):
-        yield Problem(
-            "systemd cannot start first with the kernel of a package: the program that loads its modules comes first, "
-            "and starts the agent",
-            tree.value_where(("rootfs", "init")),
-            "init: agent, or a kernel that is built here",
-        )
-
-
-def _debian_rootfs(rootfs: DebianRootfs, tree: Tree) -> Iterator[Problem]:
-    from ..rootfs.debian_sources import named_source
-
-    if rootfs.keyring:
-        yield from check_file(rootfs.keyring, tree.value_where(("rootfs", "keyring")))
-    for mirror in rootfs.mirrors:
-        try:
-            named_source(mirror.text, rootfs.suite or "suite", rootfs.components, rootfs.keyring)
-        except InputError as error:
-            yield from (replace(problem, where=mirror.where) for problem in error.problems)
-    seen: dict[str, str] = {}
-    for package in rootfs.packages:
-        name = package.text.partition("=")[0]
-        if name in seen:
-            yield Problem(f"{name} is in the list twice", package.where, "remove one of the two")
-        seen[name] = package.text
 
 
 def _cmdline_words(read: Read) -> Iterator[Problem]:
@@ -384,9 +278,9 @@ RULES = (
     Rule(_prebuilt_takes_nothing),
     Rule(_kernel_source_files),
     Rule(_patches),
-    Rule(_agent_files),
-    Rule(_rootfs_files),
-    Rule(_systemd_starts, needs=(SOURCE,)),
+    Rule(agent_files),
+    Rule(rootfs_files),
+    Rule(systemd_starts, needs=(SOURCE,)),
     Rule(extension_count),
     Rule(extension_names),
     Rule(extension_files),

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..errors import Problem
 from .model import BuiltinAgent, FolderRootfs, MinimalRootfs, TarballRootfs
 from .paths import check_file, check_folder
-
-if TYPE_CHECKING:
-    from .crosscheck import Read
+from .read import MAX_CMDLINE, Read
 
 EXTENSIONS = ("extensions",)
 
@@ -21,8 +18,6 @@ WORD = 240
 
 def extension_count(read: Read) -> Iterator[Problem]:
     """All of them must fit on the command line."""
-    from .crosscheck import MAX_CMDLINE
-
     most = MAX_CMDLINE // WORD
     if len(read.spec.extensions) > most:
         message = f"{len(read.spec.extensions)} extensions do not fit on the kernel's command line: {most} do"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..errors import InputError, Problem
 from ..image.layout import default_align_mib
-
-if TYPE_CHECKING:
-    from .crosscheck import Read
+from .read import Read
 
 IMAGE = ("image",)
 # Where the spec asks for what a kernel may lack: the words are those of kernel-configs/prebuilt.yaml's `when`.

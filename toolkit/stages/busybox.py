@@ -13,7 +13,7 @@ from ..arch import arch_of
 from ..download import Pool
 from ..elf import read_program
 from ..errors import InputError, ToolError
-from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
+from ..pipeline.stage import Command, Inputs, Lookup, Missing, Recipe, Stage, Work
 from ..rootfs.stage_files import APPLETS, BUSYBOX, BUSYBOX_PACKAGE, COPYRIGHT, FACTS, VERSION
 
 _MEMBERS = ("bin/busybox", "usr/bin/busybox")  # before and after Debian merged /usr
@@ -101,7 +101,7 @@ class BusyboxStage(Stage):
             return {"kind": "debian", "package": BUSYBOX_PACKAGE, "architecture": arch_of(self.arch).debian, **facts}
 
         request = {"package": BUSYBOX_PACKAGE, "architecture": arch_of(self.arch).debian}
-        return dict(inputs.resolved("rootfs.busybox", request, find))
+        return dict(inputs.resolved(Lookup("rootfs.busybox", request, find)))
 
     def _what(self, found: dict[str, Any]) -> str:
         return f"{found['package']} {found['version']} for {self.arch}"

@@ -15,7 +15,7 @@ from ..arch import Arch, arch_of
 from ..download import Pool
 from ..dpkg import control_values, source_of
 from ..errors import InputError, Problem, ToolError
-from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
+from ..pipeline.stage import Command, Inputs, Lookup, Missing, Recipe, Stage, Work
 from ..rootfs.debian_apt import PrivateApt, Wish
 from ..rootfs.debian_place import working_place
 from ..rootfs.debian_pool import fetch, local_file, missing, repository
@@ -111,10 +111,12 @@ class DebianStage(Stage):
             "arch": self.arch,
         }
         found: dict[str, Any] = inputs.resolved(
-            KEY,
-            request,
-            lambda: self.find(inputs),
-            renew=lambda earlier, names: renewed(earlier, self.find(inputs), names),
+            Lookup(
+                KEY,
+                request,
+                lambda: self.find(inputs),
+                lambda earlier, names: renewed(earlier, self.find(inputs), names),
+            )
         )
         return found
 

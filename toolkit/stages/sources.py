@@ -13,7 +13,7 @@ from .. import apt
 from ..arch import arch_of
 from ..download import Pool, copy_file, download
 from ..errors import InputError, ToolError
-from ..pipeline.stage import Command, Inputs, Missing, Recipe, Stage, Work
+from ..pipeline.stage import Command, Inputs, Lookup, Missing, Recipe, Stage, Work
 from ..spec.model import (
     Artifact,
     DebianKernel,
@@ -127,7 +127,9 @@ class SourcesStage(Stage):
     def _debian(self, kernel: DebianKernel | PackagedKernel, name: str, inputs: Inputs) -> dict[str, Any]:
         """Which file the package is, as far as it is not pinned in the spec."""
         pins = {key: value for key, value in (("version", kernel.version), ("sha256", kernel.sha256)) if value}
-        found = inputs.resolved("kernel.source", {"package": name, **pins}, lambda: self._find(kernel, name, inputs))
+        found = inputs.resolved(
+            Lookup("kernel.source", {"package": name, **pins}, lambda: self._find(kernel, name, inputs))
+        )
         return dict(found)
 
     def _find(self, kernel: DebianKernel | PackagedKernel, name: str, inputs: Inputs) -> dict[str, Any]:
@@ -230,7 +232,7 @@ class SourcesStage(Stage):
             digest = image.sha256 or manifest_digest(reference, go, inputs.cache, offline=inputs.offline)
             return {"kind": "oci", "reference": reference, "digest": digest}
 
-        return dict(inputs.resolved("rootfs.image", wish, find))
+        return dict(inputs.resolved(Lookup("rootfs.image", wish, find)))
 
     def _copy_command(self, item: dict[str, Any]) -> tuple[str, ...]:
         from ..registry import copy_command
