@@ -1,0 +1,1 @@
+"""What makes container managers use a set: drop-ins, a RuntimeClass, annotations."""
