@@ -15,7 +15,7 @@ import typer
 from .. import __version__
 from ..errors import InputError, InternalError, KataToolkitError, Problem, ToolError
 from . import annotations as annotating
-from . import boot, build, cache, check_host, fetch, init, kernel, lock, plan, sbom, schema, validate, verify
+from . import boot, build, cache, check_host, config, fetch, init, kernel, lock, plan, sbom, schema, validate, verify
 
 app = typer.Typer(
     name="kata-toolkit",
@@ -34,6 +34,7 @@ app.command(cls=boot.BootCommand)(boot.boot)
 app.command()(verify.verify)
 app.command("check-host")(check_host.check_host)
 app.add_typer(kernel.app, name="kernel")
+app.add_typer(config.app, name="config")
 app.add_typer(sbom.app, name="sbom")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)

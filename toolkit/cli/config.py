@@ -1,0 +1,12 @@
+"""``kata-toolkit config``: the table of its verbs; each has a file of its own (``config_VERB.py``)."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Lint, translate and explain Kata configuration files.", no_args_is_help=True)
+
+
+@app.callback()
+def options() -> None:
+    """Lint, translate and explain Kata configuration files."""
