@@ -19,6 +19,7 @@ class Options:
     ``channel``: how the agent is reached: serial (virtio-serial, works everywhere), vsock, or auto (vsock only for
     an agent that knows nothing else). ``verbose``: the runtime's ``enable_debug``, the kernel's messages shown.
     ``machine``: q35, microvm or virt. ``trace``: where QEMU writes the events that `exits.py` counts.
+    ``memory_backend``, ``cpu_flags`` and ``extra`` as `qemu.Machine` takes them.
     ``kernel_params`` come last on the kernel's command line; the words of ``without_params`` are left out of it.
     """
 
@@ -36,6 +37,9 @@ class Options:
     icount: bool = False
     machine: str | None = None
     trace: str | None = None
+    memory_backend: str = ""
+    cpu_flags: str = ""
+    extra: tuple[str, ...] = ()
 
 
 def needs_vsock(guest: Guest) -> bool:
@@ -65,6 +69,9 @@ def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = No
         icount=options.icount,
         kind=kind,
         trace=options.trace,
+        memory_backend=options.memory_backend,
+        cpu_flags=options.cpu_flags,
+        extra=options.extra,
     )
     machines.require_kernel(guest, kind, machine.root)
     boot = GuestBoot(

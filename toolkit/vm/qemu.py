@@ -22,6 +22,7 @@ EVENTS = ("memory_region_ops_read", "memory_region_ops_write", "fw_cfg_select") 
 CONSOLE_ID = "console0"  # device ids, as QMP's VSERPORT_CHANGE reports them
 AGENT_ID = "agent0"
 DEBUG_ID = "debug0"
+MEMORY_ID = "dimm1"  # the guest's memory, where it is not QEMU's own
 
 # default_bridges = 1: where the runtime hot-plugs block devices and network cards.
 _BRIDGE = (
@@ -58,6 +59,10 @@ class Machine:
 
     ``trace``: where QEMU writes the events of ``EVENTS``, a path.
 
+    ``memory_backend``: what the guest's memory is made of, as -object takes it without id and size (such as
+    ``memory-backend-memfd,share=on``); empty: QEMU's own. ``cpu_flags``: put behind the processor's model.
+    ``extra``: words that come after those of the devices.
+
     ``icount``: for measuring (TCG only): deterministic virtual time, one nanosecond an instruction, and only the
     devices that the figures' definition names, so that they are the guest's and not those of a bridge.
     """
@@ -75,6 +80,9 @@ class Machine:
     maxmemory_mib: int = 0
     kind: Kind = KINDS["q35"]
     trace: str | None = None
+    memory_backend: str = ""
+    cpu_flags: str = ""
+    extra: tuple[str, ...] = ()
 
     @property
     def program(self) -> str:
@@ -112,6 +120,7 @@ def argv(machine: Machine, sockets: Sockets) -> list[str]:
         *_share(machine),
         *_clock(machine),
         *_trace(machine),
+        *machine.extra,
         "-vga", "none", "-no-user-config", "-nodefaults", "-nographic", "--no-reboot",
         *_kernel(machine),
     ]  # fmt: skip
@@ -127,10 +136,13 @@ def _machine(machine: Machine) -> list[str]:
     options = [machine.kind.name, f"accel={machine.accel}"]
     if machine.root == "nvdimm":
         options.append("nvdimm=on")
+    if machine.memory_backend:
+        options.append(f"memory-backend={MEMORY_ID}")
     options += machine.kind.options[machine.guest.arch]
     options += [word for word in machine.guest.machine_accelerators.split(",") if word]
     # TCG has no "host" model.
     cpu = "host,pmu=off" if machine.accel == "kvm" else machine.kind.cpu[machine.guest.arch]
+    cpu += f",{machine.cpu_flags}" if machine.cpu_flags else ""
     limit = max_vcpus(machine.guest, machine.vcpus) if machine.kind.plugs else machine.vcpus
     return [
         "-name", "kata-toolkit,debug-threads=on",
@@ -140,11 +152,14 @@ def _machine(machine: Machine) -> list[str]:
 
 
 def _memory(machine: Machine) -> list[str]:
+    backend = []
+    if machine.memory_backend:
+        backend = ["-object", f"{machine.memory_backend},id={MEMORY_ID},size={machine.memory_mib}M"]
     if not machine.kind.plugs:
-        return ["-m", f"{machine.memory_mib}M"]
+        return ["-m", f"{machine.memory_mib}M", *backend]
     largest = machine.maxmemory_mib or machine.guest.maxmemory_mib or host_memory_mib()
     limit = max(largest, machine.memory_mib) + _NVDIMM_ROOM_MIB
-    return ["-m", f"{machine.memory_mib}M,slots={machine.guest.memory_slots},maxmem={limit}M"]
+    return ["-m", f"{machine.memory_mib}M,slots={machine.guest.memory_slots},maxmem={limit}M", *backend]
 
 
 def _firmware(machine: Machine) -> list[str]:

@@ -8,7 +8,6 @@ behind, guessed by someone else or exceed the length of a socket address.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
@@ -18,12 +17,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from .. import run
 from ..errors import ToolError
 from . import qemu
 from .console import Console
+from .qmp import Event, Qmp
 
 _READ = 1 << 16
 _STDERR_KEPT = 1 << 16
@@ -87,6 +87,7 @@ class Vmm:
             undo.pop_all()
         self.started = time.monotonic()
         self._monitor, self._console = ours["monitor"], ours["console"]
+        self.qmp = Qmp(self._monitor, self._event)
         self.agent_socket = ours.get("agent")
         self.debug_socket = ours.get("debug")
         self._debug_opened = False
@@ -134,11 +135,9 @@ class Vmm:
     def _pump(self) -> None:
         stdout = self.process.stdout
         assert stdout is not None  # noqa: S101 -- PIPE was asked for
-        events = _JsonLines(self._event)
-        with contextlib.suppress(OSError):  # a QEMU that is gone already has still said why
-            self._monitor.sendall(b'{"execute": "qmp_capabilities"}\n')
+        self.qmp.greet()
         with selectors.DefaultSelector() as selector:
-            selector.register(self._monitor, selectors.EVENT_READ, events.feed)
+            selector.register(self._monitor, selectors.EVENT_READ, self.qmp.feed)
             selector.register(self._console, selectors.EVENT_READ, self.console.feed)
             selector.register(stdout, selectors.EVENT_READ, self._said)
             while selector.get_map():
@@ -151,6 +150,8 @@ class Vmm:
                         key.data(data)
                     else:
                         selector.unregister(key.fileobj)
+                        if key.fileobj is self._monitor:
+                            self.qmp.ended()
                 self._watch_silence()
 
     def _watch_silence(self) -> None:
@@ -168,17 +169,16 @@ class Vmm:
             # What follows is a dump of the registers; the guest will not run again.
             self.kill()
 
-    def _event(self, message: dict[str, Any]) -> None:
-        now = time.monotonic() - self.started
-        data = message.get("data", {})
-        match message.get("event"):
+    def _event(self, event: Event) -> None:
+        at, data = event.at - self.started, event.data
+        match event.name:
             case "VSERPORT_CHANGE" if data.get("id") == qemu.DEBUG_ID:
                 self._debug_port_changed()
             case "VSERPORT_CHANGE" if data.get("open"):
                 if data.get("id") == qemu.CONSOLE_ID and self.signs.console_opened is None:
-                    self.signs.console_opened = now
+                    self.signs.console_opened = at
                 if data.get("id") == qemu.AGENT_ID and self.signs.agent_opened is None:
-                    self.signs.agent_opened = now
+                    self.signs.agent_opened = at
             case "SHUTDOWN":
                 self.signs.shutdown = str(data.get("reason"))
 
@@ -206,19 +206,3 @@ def _start(argv: list[str], sockets: qemu.Sockets, package: str) -> subprocess.P
     if run.which(argv[0]) is None:
         raise ToolError(f"{argv[0]} is not installed", hint=f"apt-get install {package}")
     return run.spawn(argv, pass_fds=sockets.all())
-
-
-class _JsonLines:
-    """Splits the monitor's stream into messages; what is not JSON is dropped."""
-
-    def __init__(self, handle: Callable[[dict[str, Any]], None]) -> None:
-        self._handle = handle
-        self._rest = b""
-
-    def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                message = json.loads(line)
-                if isinstance(message, dict):
-                    self._handle(message)
