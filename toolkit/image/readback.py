@@ -39,7 +39,7 @@ def image_problems(path: Path, layout: Layout, kind: str, tree: Tree | None, age
         if layout.filesystem_size <= 0:
             return  # too short to hold a file system, which has been said
         try:
-            reader = _reader(kind, fd, layout)
+            reader = reader_of(kind, fd, layout)
             yield from reader.problems(layout.filesystem_size)
             if tree:
                 yield from _tree_problems(reader, tree)
@@ -49,8 +49,8 @@ def image_problems(path: Path, layout: Layout, kind: str, tree: Tree | None, age
             yield f"the file system is damaged: {damage}"
 
 
-def _reader(kind: str, fd: int, layout: Layout) -> Reader:
-    """Only the reader of the image's own kind is loaded."""
+def reader_of(kind: str, fd: int, layout: Layout) -> Reader:
+    """The reader of an image (``kind``: ext4 or erofs), open as ``fd``. Raises DamagedError. Only its own kind is loaded."""
     if kind == "erofs":
         from .erofs_read import ErofsReader
 

@@ -1,6 +1,6 @@
 """Renders docs/kernel-profiles.md from the profiles and features: ``python -m kata_toolkit.kconfig.profile_page``.
 
-What a feature saves comes from docs/kernel-cost.json, the measured table that `kernel cost` writes; a feature that was
+What a feature saves comes from kernel-configs/kernel-cost.json, the measured table that `kernel cost` writes; a feature that was
 not measured has a dash there.
 """
 
@@ -116,18 +116,16 @@ def _table(head: Sequence[str], rows: Iterator[Sequence[str]] | Iterator[tuple[s
     return "\n".join(lines) + "\n"
 
 
-def page(docs: Path) -> str:
-    """The page as it should be now; ``docs``: where kernel-cost.json may lie."""
-    measured = docs / "kernel-cost.json"
-    costs = savings(measured.read_text(encoding="utf-8")) if measured.is_file() else {}
+def page() -> str:
+    """The page as it should be now."""
+    costs = savings(resource("kernel-configs", "kernel-cost.json").read_text(encoding="utf-8"))
     return render(load_library(), costs, left_out_of_parity())
 
 
 def main() -> None:
     """Write docs/kernel-profiles.md below the current folder."""
-    docs = Path("docs")
-    target = docs / "kernel-profiles.md"
-    target.write_text(page(docs), encoding="utf-8")
+    target = Path("docs/kernel-profiles.md")
+    target.write_text(page(), encoding="utf-8")
     sys.stdout.write(f"{target}\n")
 
 
