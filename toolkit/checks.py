@@ -20,13 +20,15 @@ E = TypeVar("E")
 class Verdict:
     """What a check found. ``remedy`` says what to do about a status that is not ``pass``.
 
-    ``tool_failed``: it is no finding about the thing checked; a tool that the check needs failed.
+    ``tool_failed``: it is no finding about the thing checked; a tool that the check needs failed. ``read``: what was
+    looked at and the value found there, where a check keeps account of it.
     """
 
     status: str
     detail: str
     remedy: str | None = None
     tool_failed: bool = False
+    read: tuple[tuple[str, str], ...] | None = None
 
 
 class Skipped(Exception):  # noqa: N818 -- not an error: a check that cannot be made here
@@ -63,13 +65,15 @@ class Report:
     """The verdicts by check id, in the order of the table, and what was measured.
 
     ``essential``: the checks without which nothing is proved; none: the report is no proof of anything. ``kinds``:
-    what a measurement is (instructions, accesses, memory, size, time), by its name.
+    what a measurement is (instructions, accesses, memory, size, time), by its name. ``why``: one sentence on why a
+    check matters, by its id.
     """
 
     verdicts: dict[str, Verdict]
     measurements: dict[str, Any] = field(default_factory=dict)
     essential: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
+    why: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -96,11 +100,14 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``schemas/checks.schema.json``."""
-        checks = [
-            {"id": name, "status": v.status, "detail": v.detail, "remedy": v.remedy}
-            for name, v in self.verdicts.items()
-        ]
+        checks = [self._one(name, verdict) for name, verdict in self.verdicts.items()]
         proved = {"proved": self.proved} if self.essential else {}
         kinds = {name: self.kinds[name] for name in self.measurements if name in self.kinds}
         told = {"kinds": kinds} if self.kinds else {}
         return {"ok": self.ok, **proved, "checks": checks, "measurements": self.measurements, **told}
+
+    def _one(self, name: str, verdict: Verdict) -> dict[str, Any]:
+        told = {"id": name, "status": verdict.status, "detail": verdict.detail, "remedy": verdict.remedy}
+        why = {"why": self.why[name]} if name in self.why else {}
+        read = {} if verdict.read is None else {"read": [{"path": p, "value": v} for p, v in verdict.read]}
+        return {**told, **why, **read}

@@ -9,6 +9,7 @@ import stat
 
 from ..checks import FAIL, PASS, WARN, Skipped, Verdict
 from .arches import ARCHES, NESTING, NESTING_ELSEWHERE
+from .entry import HostCheck
 from .host import AVAILABLE, BUILTIN, LOADED, MISSING, UNKNOWN, Host
 
 KVM = "/dev/kvm"
@@ -165,3 +166,19 @@ def nesting(host: Host) -> Verdict:
         return Verdict(PASS, f"bare metal; {guests}")
     where = f" ({host.vendor})" if host.vendor else ""
     return Verdict(WARN, f"this is a VM{where}: guests in it are slower", "use bare metal where speed counts")
+
+
+CHECKS = (
+    HostCheck("architecture", "architecture", architecture, "Kata is built for four architectures.", "processor"),
+    HostCheck(
+        "cpu-virtualization",
+        "processor virtualisation",
+        virtualization,
+        "Without it there are no fast guests.",
+        "processor",
+    ),
+    HostCheck("cpu-features", "processor features", features, "A guest's kernel and programs need them.", "processor"),
+    HostCheck("kvm-device", "/dev/kvm", kvm_device, "Through it the VMM runs guests.", "KVM"),
+    HostCheck("kvm-guest", "a guest under KVM", kvm_guest, "Some hosts make VMs in which no Linux boots.", "KVM"),
+    HostCheck("nesting", "bare metal or VM", nesting, "Guests in a VM are slower.", "KVM"),
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,13 +17,17 @@ from pathlib import Path
 from .. import run
 from ..errors import ToolError
 from .kvm_guest import KvmVerdict, kvm_usable
+from .wanted import Wanted
 
 TOOL_SECONDS = 1.0  # for one program to say its version
 ALL_TOOLS_SECONDS = 1.2  # for all of them: the whole check is over in 1.5 s
 _FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
+MOST_NOTED = 160  # characters of a value that the report shows
+
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of linux/proc_ns.h
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
+_NUMBER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 
 LOADED, BUILTIN, AVAILABLE, MISSING, UNKNOWN = "loaded", "built in", "not loaded", "missing", "not to be seen"
 """Where a kernel module is; UNKNOWN: the kernel's lists are not installed here (a container, a custom kernel)."""
@@ -30,13 +35,28 @@ LOADED, BUILTIN, AVAILABLE, MISSING, UNKNOWN = "loaded", "built in", "not loaded
 
 @dataclass
 class Host:
-    """One host. ``machine`` is as ``uname -m`` says it; ``kvm`` tries KVM, and can be replaced with the root."""
+    """One host. ``machine`` is as ``uname -m`` says it; ``kvm`` tries KVM, and can be replaced with the root.
+
+    ``wanted``: what it is asked for. ``uid``: the user whose rights count.
+    """
 
     root: Path = Path("/")
     machine: str = field(default_factory=platform.machine)
     kvm: Callable[[], KvmVerdict] = kvm_usable
+    wanted: Wanted = field(default_factory=Wanted)
+    uid: int = field(default_factory=os.geteuid)
     measurements: dict[str, float | str | bool] = field(default_factory=dict)
     _tools_used: float = 0.0
+    _read: dict[str, str] = field(default_factory=dict)
+
+    def note(self, path: str, value: str) -> None:
+        """Keep account of what was found somewhere. Reading through the other methods does this by itself."""
+        self._read[path] = value if len(value) <= MOST_NOTED else value[: MOST_NOTED - 1] + "…"
+
+    def noted(self) -> tuple[tuple[str, str], ...]:
+        """What was read since the last call, and where."""
+        read, self._read = self._read, {}
+        return tuple(read.items())
 
     def at(self, name: str) -> Path:
         """Where a file of the host lies for us."""
@@ -45,20 +65,54 @@ class Host:
     def text(self, name: str) -> str | None:
         """A file's text without the last newline; None when it cannot be read."""
         try:
-            return self.at(name).read_text(encoding="utf-8", errors="replace").rstrip("\n\0")
+            text = self.at(name).read_text(encoding="utf-8", errors="replace").rstrip("\n\0")
+        except OSError as error:
+            self.note(name, (error.strerror or "cannot be read").lower())
+            return None
+        first, _, more = text.partition("\n")
+        self.note(name, f"{first} …" if more else first)
+        return text
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """The words of a file; none when it cannot be read."""
+        return tuple((self.text(name) or "").split())
+
+    def number(self, name: str) -> int | None:
+        """The whole number that a file holds; None when it cannot be read, or is none."""
+        text = self.text(name)
+        return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What is in a folder, in order; nothing when it cannot be read."""
+        try:
+            found = tuple(sorted(entry.name for entry in self.at(folder).iterdir()))
+        except OSError as error:
+            self.note(folder, (error.strerror or "cannot be read").lower())
+            return ()
+        self.note(folder, " ".join(found) or "empty")
+        return found
+
+    def link(self, name: str) -> str | None:
+        """The last part of what a symbolic link points to; None when there is none."""
+        try:
+            return self.at(name).readlink().name
         except OSError:
             return None
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file; one that may not be looked at counts as none."""
         try:
-            return self.at(name).exists()
+            found = self.at(name).exists()
         except OSError:
-            return False
+            found = False
+        self.note(name, "there" if found else "absent")
+        return found
 
     def may_use(self, device: str) -> bool:
         """Whether we may read and write a device, found out without opening it (that could load a module)."""
-        return os.access(self.at(device), os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        may = os.access(self.at(device), os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        self.note(device, "may be used" if may else "may not be used")
+        return may
 
     def which(self, tool: str, *more_folders: str) -> str | None:
         """A program's path on the host: from PATH (only on the real root), the usual folders, and others given."""
@@ -79,9 +133,11 @@ class Host:
         try:
             result = run.run([str(self.at(program)), *arguments], check=False, timeout=patience)
         except ToolError:
+            self.note(" ".join((program, *arguments)), "failed")
             return None
         finally:
             self._tools_used += time.monotonic() - start
+        self.note(" ".join((program, *arguments)), result.output.strip().partition("\n")[0])
         return result.output if result.status == 0 else None
 
     @cached_property

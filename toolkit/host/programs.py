@@ -6,6 +6,7 @@ import re
 
 from ..checks import FAIL, PASS, WARN, Skipped, Verdict
 from .arches import ARCHES
+from .entry import HostCheck
 from .host import Host
 
 _KATA_BIN = "/opt/kata/bin"
@@ -92,3 +93,43 @@ def container_managers(host: Host) -> Verdict:
     if not found:
         return Verdict(WARN, "none found, so nothing would start Kata", "sudo apt-get install containerd")
     return Verdict(PASS, ", ".join(found))
+
+
+CHECKS = (
+    HostCheck(
+        "vmm",
+        "virtual machine monitor",
+        vmm,
+        "It is what a sandbox runs in.",
+        "programs",
+        ("PATH, /opt/kata/bin, /usr/libexec", "PROGRAM --version"),
+        "sudo apt-get install qemu-system-x86",
+    ),
+    HostCheck(
+        "qemu-devices",
+        "QEMU's devices",
+        qemu_devices,
+        "Kata puts them on QEMU's command line.",
+        "programs",
+        ("qemu-system-ARCH -device help",),
+        "sudo apt-get install qemu-system-x86",
+    ),
+    HostCheck(
+        "virtiofsd",
+        "virtiofsd",
+        virtiofsd,
+        "It shares a container's files with its guest.",
+        "programs",
+        ("virtiofsd --version", "virtiofsd --help"),
+        "sudo apt-get install virtiofsd",
+    ),
+    HostCheck(
+        "container-manager",
+        "container manager",
+        container_managers,
+        "It starts Kata's shim.",
+        "managers",
+        ("PATH", "PROGRAM --version"),
+        "sudo apt-get install containerd",
+    ),
+)

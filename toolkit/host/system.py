@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..checks import FAIL, PASS, WARN, Verdict
+from .entry import HostCheck
 from .host import AVAILABLE, BUILTIN, LOADED, MISSING, Host
 
 LEAST_MEMORY_MIB, DEFAULT_VM_MIB = 512, 2048
@@ -118,3 +119,13 @@ def user_namespaces(host: Host) -> Verdict:
             "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
         )
     return Verdict(PASS, f"up to {most}")
+
+
+CHECKS = (
+    HostCheck("vhost-vsock", "/dev/vhost-vsock", vhost_vsock, "The shim talks to the agent over it.", "devices"),
+    HostCheck("vhost-net", "/dev/vhost-net", vhost_net, "It carries a sandbox's network traffic faster.", "devices"),
+    HostCheck("tun", "/dev/net/tun", tun, "A sandbox's network reaches its guest through a tap device.", "devices"),
+    HostCheck("cgroups", "cgroups", cgroups, "Container managers put sandboxes into them.", "cgroups"),
+    HostCheck("memory", "memory", memory, "Each sandbox is a VM with memory of its own.", "memory"),
+    HostCheck("user-namespaces", "user namespaces", user_namespaces, "Rootless use needs them.", "kernel"),
+)

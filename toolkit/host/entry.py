@@ -1,0 +1,27 @@
+"""An entry of the table of host checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..checks import Check
+from .host import Host
+
+
+@dataclass(frozen=True, slots=True)
+class HostCheck(Check[Host]):
+    """A check of the host. ``why``: one sentence on why it matters. ``subject``: one of the table's `SUBJECTS`.
+
+    For the docs: ``reads``, the paths and programs that it looks at (capitals stand for names), and ``remedy``, the
+    usual one as a command. ``arches``: where it is made, as ``uname -m`` says it; empty: everywhere.
+    """
+
+    why: str
+    subject: str
+    reads: tuple[str, ...] = ()
+    remedy: str = ""
+    arches: tuple[str, ...] = ()
+
+    def applies(self, host: Host) -> bool:
+        """Whether it is made on such a machine."""
+        return not self.arches or host.machine in self.arches
