@@ -18,8 +18,10 @@ from image_parts import Given, build, tar_tree
 from kata_toolkit.arch import native
 from kata_toolkit.errors import InputError, KataToolkitError, Where
 from kata_toolkit.image.verity import parse
-from kata_toolkit.kata.config import Built, Request, config_tree, config_values
 from kata_toolkit.kata.render import render
+from kata_toolkit.kata.request import Built, Request
+from kata_toolkit.kata.tree import config_tree
+from kata_toolkit.kata.values import config_values
 from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.spec.load import load_spec
 from kata_toolkit.spec.model import Artifact, Extension, FolderRootfs, Hypervisor, TarballRootfs

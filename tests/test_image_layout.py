@@ -13,7 +13,7 @@ from kata_toolkit.errors import InputError
 from kata_toolkit.image import dax
 from kata_toolkit.image.layout import MIB, Layout, default_align_mib, layout_for, layout_of
 from kata_toolkit.image.mbr import Partition, mbr, partitions_of
-from kata_toolkit.kata.config import plugs_dimms
+from kata_toolkit.kata.guest import plugs_dimms
 from kata_toolkit.spec import model
 
 

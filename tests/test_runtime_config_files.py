@@ -14,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kata_toolkit import resources
 from kata_toolkit.errors import InternalError
-from kata_toolkit.kata.config import Built, Request, config_tree, config_values, file_name, guest_settings
+from kata_toolkit.kata.guest import guest_settings
 from kata_toolkit.kata.keys import DIALECTS, Dialect, tables
 from kata_toolkit.kata.render import compare, render, toml_value
+from kata_toolkit.kata.request import Built, Request
+from kata_toolkit.kata.tree import config_tree, file_name
+from kata_toolkit.kata.values import config_values
 from kata_toolkit.spec.load import load_spec
 from kata_toolkit.spec.model import Hypervisor, Spec
 from kata_toolkit.stages.runtime_config import RuntimeConfigStage

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 from kata_toolkit.errors import InputError, Where
 from kata_toolkit.events import ignore
-from kata_toolkit.kata.config import Request
+from kata_toolkit.kata.request import Request
 from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.plan import plan
@@ -147,7 +147,7 @@ def test_an_initrd_must_fit_into_memory(tmp_path: Path, size: int, fits: bool) -
 def test_bytes_do_not_depend_on_circumstances(tmp_path: Path) -> None:
     program = (
         "import hashlib, sys\n"
-        "from kata_toolkit.kata.config import Built, Request\n"
+        "from kata_toolkit.kata.request import Built, Request\n"
         "from kata_toolkit.kata.render import render\n"
         "from kata_toolkit.spec.model import Hypervisor\n"
         "from kata_toolkit.stages.runtime_config import RuntimeConfigStage\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from kata_toolkit.kata.flavours import flavours
 from kata_toolkit.kata.keys import DIALECTS, Side, make_tables, tables, version
 from kata_toolkit.kata.settings import carried, choose
 from kata_toolkit.spec.model import Hypervisor
@@ -64,7 +65,7 @@ def test_schema_sees_a_mistake(change: Any) -> None:
 
 def test_every_known_kind_of_file_is_there() -> None:
     kinds = {json.loads(f.read_text())["kind"] for f in FILES}
-    assert kinds == {"settings", "dialects", "hypervisors", "boot"}
+    assert kinds == {"settings", "dialects", "flavours", "boot"}
 
 
 def test_number_of_keys_of_each_parser() -> None:
@@ -146,11 +147,11 @@ def test_carried_values_lie_within_both_sides() -> None:
                     assert accepted is None or json.dumps(item) in accepted, (setting.name, item)
 
 
-@pytest.mark.parametrize("hypervisor", tables().hypervisors)
+@pytest.mark.parametrize("hypervisor", flavours())
 def test_what_we_write_obeys_the_tables(hypervisor: str) -> None:
-    flavour = tables().hypervisors[hypervisor]
+    flavour = flavours()[hypervisor]
     decided = tables().decided
-    for entry in flavour["written"]:
+    for entry in flavour.written:
         setting = tables().find(entry["setting"])
         assert setting, entry
         assert setting.name == entry["setting"]
@@ -178,7 +179,7 @@ def test_versions_are_those_of_the_spec() -> None:
     spec = json.loads((SCHEMAS / "spec.schema.json").read_text())
     runtime = spec["properties"]["runtime"]["properties"]
     assert runtime["kata"]["enum"] == tables().dialects["kata"]["versions"]
-    assert set(runtime["hypervisors"]["properties"]) == set(tables().hypervisors)
+    assert set(runtime["hypervisors"]["properties"]) == set(flavours())
 
 
 def test_versions_compare_as_numbers() -> None:
@@ -197,7 +198,7 @@ def test_since_and_until_bound_a_key() -> None:
             }
         ]
     }
-    made = make_tables([document], tables().dialects, {"hypervisors": {}, "decided": {}})
+    made = make_tables([document], tables().dialects)
     new, old = made.settings
     assert new.go
     assert old.rs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .arch import arch_of
 from .image.layout import default_align_mib
-from .kata.config import plugs_dimms
+from .kata.guest import plugs_dimms
 from .pipeline.layout import extension_stage
 from .pipeline.stage import Stage
 from .spec.model import (

@@ -59,7 +59,7 @@ def licences(name: str) -> str:
 
 
 def runtime_config(file: str) -> str:
-    """A runtime configuration; ``file`` is its name as `kata.config.file_name` gives it."""
+    """A runtime configuration; ``file`` is its name as `kata.tree.file_name` gives it."""
     return f"{DEFAULTS}/{file}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from ..arch import arch_of
 from ..errors import CheckError, InputError
 from ..events import Cached, Emit, Event, Progress
-from ..kata.config import guest_settings
+from ..kata.guest import guest_settings
 from ..lock.prepare import lock_where_it_fits
 from ..pipeline.engine import Engine
 from ..pipeline.inputs import BuildInputs

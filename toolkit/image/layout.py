@@ -106,7 +106,7 @@ def _up(size: int, unit: int) -> int:
 
 
 def default_align_mib(*, dimms: bool) -> int:
-    """What the image's size is a multiple of, when the spec does not say; ``dimms``: see `kata.config.plugs_dimms`.
+    """What the image's size is a multiple of, when the spec does not say; ``dimms``: see `kata.guest.plugs_dimms`.
 
     QEMU puts a hot-plugged DIMM right behind the image's NVDIMM; unless it then starts on a 128 MiB boundary the
     guest silently ignores it. So 128 (sparse) where DIMMs may be plugged, 2 otherwise.

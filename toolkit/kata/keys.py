@@ -162,7 +162,6 @@ class Tables:
 
     settings: tuple[Setting, ...]
     dialects: Mapping[str, Any]
-    hypervisors: Mapping[str, Any]
     decided: Mapping[str, str]
     _by_name: Mapping[str, Setting]
 
@@ -266,10 +265,10 @@ def _index(settings: Sequence[Setting]) -> dict[str, Setting]:
     return index
 
 
-def make_tables(documents: Sequence[Mapping[str, Any]], dialects: Any, hypervisors: Any) -> Tables:
+def make_tables(documents: Sequence[Mapping[str, Any]], dialects: Any) -> Tables:
     """Tables from parsed JSON documents."""
     settings = tuple(parse(documents))
-    return Tables(settings, dialects, hypervisors["hypervisors"], hypervisors["decided"], _index(settings))
+    return Tables(settings, dialects, dialects["decided"], _index(settings))
 
 
 @lru_cache(maxsize=1)
@@ -279,4 +278,4 @@ def tables() -> Tables:
     def read(name: str) -> Any:
         return json.loads(resources.resource("schemas", "kata", f"{name}.json").read_bytes())
 
-    return make_tables([read(name) for name in _FILES], read("dialects"), read("hypervisors"))
+    return make_tables([read(name) for name in _FILES], read("dialects"))

@@ -12,9 +12,10 @@ from typing import Any
 from .. import resources
 from ..errors import InternalError
 from ..spec.model import Dialect
-from .config import TEMPLATE
+from .flavours import flavour
 from .keys import Setting, Side, tables
 from .settings import shown
+from .tree import TEMPLATE
 
 _WIDTH = 105
 _SECTIONS = {
@@ -78,17 +79,16 @@ def _printable(char: str) -> str:
 
 
 def render(
-    dialect: Dialect, hypervisor: str, kata: str, arch: str, tree: Mapping[str, Any], about: Sequence[str]
+    dialect: Dialect, flavour_name: str, kata: str, arch: str, tree: Mapping[str, Any], about: Sequence[str]
 ) -> str:
-    """The file's text for a tree of tables (see ``config.config_tree``). ``about``: lines for its heading.
+    """The file's text for a tree of tables (see ``tree.config_tree``). ``about``: lines for its heading.
 
     Raises InternalError when the text would not say exactly what the tree does.
     """
     import jinja2
 
-    sections = [
-        section for table in _SECTIONS[dialect] for section in _sections(table, dialect, hypervisor, kata, arch, tree)
-    ]
+    vmm = flavour(flavour_name).vmm
+    sections = [section for table in _SECTIONS[dialect] for section in _sections(table, dialect, vmm, kata, arch, tree)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.resource("templates")),
         undefined=jinja2.StrictUndefined,
@@ -97,7 +97,7 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    file = {"title": f"Kata Containers {kata}: {tables().title(dialect)}, {hypervisor}", "about": list(about)}
+    file = {"title": f"Kata Containers {kata}: {tables().title(dialect)}, {flavour_name}", "about": list(about)}
     try:
         text = environment.get_template(TEMPLATE).render(file=file, sections=sections)
     except jinja2.TemplateError as error:

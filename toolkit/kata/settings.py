@@ -165,7 +165,7 @@ class _Check:
 
     @property
     def _hv(self) -> str:
-        return self.hypervisor.name
+        return self.hypervisor.vmm
 
     def _into(
         self, dialect: Dialect, origin: Side

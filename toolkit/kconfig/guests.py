@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..kata.config import guest_settings
+from ..kata.guest import guest_settings
 from ..spec.model import Spec
 from .fragments import Feature, Library, load_library
 from .prebuilt_rules import Guest, PrebuiltRules

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__, set_paths
 from ..arch import arch_of
-from ..kata.config import guest_settings
+from ..kata.guest import guest_settings
 from ..spec.model import BinaryAgent, BuiltinAgent, CargoAgent, Spec, TarballAgent
 from .layout import Artifact, Generated, extension_stage
 from .store import Entry, Store

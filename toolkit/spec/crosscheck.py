@@ -205,7 +205,7 @@ def _boots_what_is_built(read: Read) -> Iterator[Problem]:
 
 
 def _settings(read: Read) -> Iterator[Problem]:
-    from ..kata.config import check_settings
+    from ..kata.values import check_settings
 
     for hypervisor in read.spec.hypervisors:
         path = (*HYPERVISORS, hypervisor.name)
@@ -227,7 +227,7 @@ def _budgets_possible(read: Read) -> Iterator[Problem]:
 
 
 def _memory_budget_possible(read: Read) -> Iterator[Problem]:
-    from ..kata.config import guest_settings
+    from ..kata.guest import guest_settings
 
     limit = read.spec.budgets.guest_overhead_mib
     for hypervisor in read.spec.hypervisors if limit is not None else ():

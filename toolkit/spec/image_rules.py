@@ -39,7 +39,7 @@ def image_room(read: Read) -> Iterator[Problem]:
 
 def image_size(read: Read) -> Iterator[Problem]:
     """A fixed size must be one that the guest accepts."""
-    from ..kata.config import plugs_dimms
+    from ..kata.guest import plugs_dimms
 
     spec = read.spec
     size = spec.image.size_mib

@@ -333,6 +333,8 @@ class Initrd:
 class Hypervisor:
     """One hypervisor's part of the runtime configuration.
 
+    ``name`` is the flavour's, by Kata's own naming (``qemu-tdx``, ``fc``); ``vmm`` the one of the VMM's table in the
+    files (``qemu``, ``firecracker``).
     ``settings`` uses Kata's own key names; a dot leads to another table than the hypervisor's
     (``runtime.enable_debug``, ``agent.debug_console_enabled``). ``where`` maps each key to its place in the spec,
     ``boot_where`` is where ``boot`` stands, or could.
@@ -344,6 +346,7 @@ class Hypervisor:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     where: Mapping[str, Where] = field(default_factory=dict)
     boot_where: Where | None = field(default=None, compare=False)
+    vmm: str = "qemu"
 
 
 @dataclass(frozen=True, slots=True)

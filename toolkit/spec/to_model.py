@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Where
+from ..kata.flavours import flavour
 from .model import (
     Agent,
     Artifact,
@@ -264,6 +265,7 @@ def _hypervisor(name: str, value: Document, tree: Tree) -> Hypervisor:
         settings=value["settings"],
         where=where,
         boot_where=tree.value_where((*path, "boot")),
+        vmm=flavour(name).vmm,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..arch import arch_of
-from ..kata.config import GuestSettings
+from ..kata.guest import GuestSettings
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 
 if TYPE_CHECKING:

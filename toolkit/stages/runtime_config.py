@@ -9,14 +9,16 @@ from typing import Any, ClassVar
 
 from .. import resources
 from ..errors import InputError
-from ..kata.config import TEMPLATE, Built, Request, config_tree, config_values, file_name
+from ..kata.request import Built, Request
+from ..kata.tree import TEMPLATE, config_tree, file_name
+from ..kata.values import config_values
 from ..pipeline.layout import extension_stage
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Spec
 from .image import VERITY
 
 _MIB = 1 << 20
-_DATA = ("agent", "dialects", "factory", "hypervisor", "hypervisors", "runtime")
+_DATA = ("agent", "dialects", "factory", "flavours", "hypervisor", "runtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,14 @@ class RuntimeConfigStage(Stage):
     name: ClassVar[str] = "runtime_config"
     title: ClassVar[str] = "runtime configuration"
     modules: ClassVar[tuple[str, ...]] = (
-        "kata/cmdline.py",
-        "kata/config.py",
+        "kata/flavours.py",
         "kata/keys.py",
         "kata/render.py",
+        "kata/request.py",
         "kata/rules.py",
         "kata/settings.py",
+        "kata/tree.py",
+        "kata/values.py",
         "set_paths.py",
         "stages/runtime_config.py",
     )
@@ -98,14 +102,14 @@ class RuntimeConfigStage(Stage):
         """For each file what `render` wants: its tree of tables, and what the comments speak of."""
         files = {}
         for request in self.requests:
-            hypervisor = request.hypervisor.name
+            hypervisor = request.hypervisor
             for dialect, values in config_values(request, built).items():
-                files[file_name(dialect, hypervisor)] = {
+                files[file_name(dialect, hypervisor.name)] = {
                     "dialect": dialect,
-                    "hypervisor": hypervisor,
+                    "flavour_name": hypervisor.name,
                     "kata": request.kata,
                     "arch": request.arch,
-                    "tree": config_tree(dialect, hypervisor, values),
+                    "tree": config_tree(dialect, hypervisor.vmm, values),
                     "about": _about(request),
                 }
         return files

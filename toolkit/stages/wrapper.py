@@ -11,7 +11,7 @@ from typing import ClassVar
 from .. import resources, set_paths
 from ..arch import arch_of
 from ..errors import InputError
-from ..kata.config import file_name
+from ..kata.tree import file_name
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
 from ..spec.model import Dialect
 from ..static_c import CFLAGS, LDFLAGS, StaticC

@@ -1,0 +1,91 @@
+"""The flavours of Kata's configuration: each is a VMM, set up for one purpose (schemas/kata/flavours.json).
+
+A flavour has Kata's own name (``qemu``, ``fc``, ``qemu-tdx``), which is the key of a spec's ``runtime.hypervisors``.
+Its VMM's name is the one of the ``[hypervisor.NAME]`` table (``qemu``, ``firecracker``). A flavour that has a ``base``
+says only what is different there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from .. import resources
+from ..errors import InternalError
+from ..spec.model import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One flavour, its base already taken into account.
+
+    ``files``: where each dialect that has it keeps its file, below share/defaults/kata-containers; ``arches``: where
+    that dialect has it, by Kata's names; ``boots``: what the guest can boot from. ``written`` are entries of the data:
+    what a file of ours says unless the spec says otherwise.
+    """
+
+    name: str
+    title: str
+    vmm: str
+    files: Mapping[str, str]
+    arches: Mapping[str, tuple[str, ...]]
+    boots: tuple[str, ...]
+    kernel_params: tuple[str, ...]
+    written: tuple[Mapping[str, Any], ...]
+
+    def has(self, dialect: str, arch: str) -> bool:
+        """Whether Kata has this flavour in that dialect on that architecture (Kata's name)."""
+        return arch in self.arches.get(dialect, ())
+
+    def entries(self, dialect: Dialect, arch: str) -> tuple[Mapping[str, Any], ...]:
+        """What is written in one dialect on one architecture."""
+        return tuple(
+            entry
+            for entry in self.written
+            if arch in _list(entry.get("arch", arch)) and entry.get("dialect", dialect) == dialect
+        )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def make_flavours(document: Mapping[str, Any]) -> dict[str, Flavour]:
+    """The flavours of a ``kind: flavours`` document, by name. A base stands before what is made from it."""
+    found: dict[str, Flavour] = {}
+    for name, data in document["flavours"].items():
+        base = found[data["base"]] if "base" in data else None
+        found[name] = _flavour(name, data, base)
+    return found
+
+
+def _flavour(name: str, data: Mapping[str, Any], base: Flavour | None) -> Flavour:
+    changed = {entry["setting"] for entry in data.get("written", ())} | set(data.get("unwritten", ()))
+    kept = tuple(entry for entry in base.written if entry["setting"] not in changed) if base else ()
+    return Flavour(
+        name=name,
+        title=data["title"],
+        vmm=data["vmm"] if base is None else base.vmm,
+        files=data["files"],
+        arches={dialect: tuple(arches) for dialect, arches in data["arches"].items()},
+        boots=tuple(data["boots"] if "boots" in data or base is None else base.boots),
+        kernel_params=tuple(data["kernel_params"] if "kernel_params" in data or base is None else base.kernel_params),
+        written=(*kept, *data.get("written", ())),
+    )
+
+
+@lru_cache(maxsize=1)
+def flavours() -> Mapping[str, Flavour]:
+    """All flavours by name. Raises FileNotFoundError when the installation is incomplete."""
+    return make_flavours(json.loads(resources.resource("schemas", "kata", "flavours.json").read_bytes()))
+
+
+def flavour(name: str) -> Flavour:
+    """The flavour of that name, which a spec's schema has admitted. Raises InternalError for another."""
+    try:
+        return flavours()[name]
+    except KeyError:
+        raise InternalError(f"there is no flavour {name}") from None
