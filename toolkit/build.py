@@ -19,6 +19,7 @@ from .pipeline.manifest import manifest
 from .pipeline.output import assemble
 from .pipeline.store import DamagedError, Entry, Store, cache_folder
 from .recipe import outputs_of, stages_of
+from .report.files import SPEC
 from .sbom.documents import Documents
 from .spec.model import Spec
 
@@ -94,6 +95,7 @@ def build_spec(
             break
         else:
             raise ToolError(f"the store in {store.cache} keeps damaging what is put there", hint="check that disk")
+    write_atomically(report / SPEC, spec.file.read_bytes())
     for name in made.kept:
         emit(Note("output", f"{name} was edited or added since the last build: moved to {report / 'replaced'}"))
     if engine.seconds:

@@ -15,7 +15,23 @@ import typer
 from .. import __version__
 from ..errors import InputError, InternalError, KataToolkitError, Problem, ToolError
 from . import annotations as annotating
-from . import boot, build, cache, check_host, config, fetch, init, kernel, lock, plan, sbom, schema, validate, verify
+from . import (
+    boot,
+    build,
+    cache,
+    check_host,
+    config,
+    fetch,
+    init,
+    kernel,
+    lock,
+    plan,
+    report,
+    sbom,
+    schema,
+    validate,
+    verify,
+)
 
 app = typer.Typer(
     name="kata-toolkit",
@@ -32,6 +48,7 @@ app.command()(lock.lock)
 app.command()(fetch.fetch)
 app.command(cls=boot.BootCommand)(boot.boot)
 app.command()(verify.verify)
+app.command()(report.report)
 app.command("check-host")(check_host.check_host)
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(config.app, name="config")

@@ -71,13 +71,16 @@ def build(
 def _prove(target: Path, *, as_json: bool, quiet: bool) -> None:
     """Boot and prove the set. Raises CheckError or ToolError when it is not proved."""
     from ..errors import CheckError, ToolError
+    from ..report.save import save_proof
     from .verify import print_proof, proof_of
 
     report = proof_of(target, live=not as_json and not quiet)
+    page = save_proof(target, report)
     if as_json:
         typer.echo(json_module.dumps({"event": "proof", **report.as_json()}))
     elif not quiet:
         print_proof(report)
+        typer.echo(f"report: {page}")
     if report.exit_code:  # a proof that could not be made here is none
         failed = ", ".join(n for n, v in report.verdicts.items() if v.status == "fail" or n in report.unchecked)
         kind = ToolError if report.exit_code == ToolError.exit_code else CheckError

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..errors import relative
 from .boot import Accel
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def verify(
     ),
     offline: bool = typer.Option(False, "--offline", help="For --rebuild: never use the network."),
     jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="For --rebuild: parallel compile jobs."),
+    report_to: Path = typer.Option(
+        None, "--report", metavar="DIR", help="Where the report goes (default: DIR.report)."
+    ),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
     """Prove a built set: every digest, a real boot, DAX, the agent, a container, and the budgets.
@@ -46,6 +50,7 @@ def verify(
         verify_by_rebuilding(folder, spec if rebuild else None, tuple(only), offline=offline, jobs=jobs, json=json)
         return
     report = proof_of(folder, live=not json, accel=accel.value, timeout_seconds=timeout)
+    _keep(report, folder, report_to)
     if json:
         typer.echo(json_module.dumps(report.as_json(), indent=2))
     else:
@@ -79,6 +84,21 @@ def proof_of(folder: Path, *, live: bool, accel: str = "auto", timeout_seconds: 
     finally:
         if status:
             status.stop()
+
+
+def _keep(report: Report, folder: Path, beside: Path | None) -> None:
+    """Write the report's forms. A set may be installed where we cannot write: then only a folder asked for must do."""
+    from ..errors import ToolError
+    from ..report.save import save_proof
+
+    try:
+        page = save_proof(folder, report, beside)
+    except ToolError as error:
+        if beside:
+            raise
+        _note(f"no report was written: {error.problems[0].message}; --report DIR names another folder")
+        return
+    _note(f"the report is {relative(page)}")
 
 
 def print_proof(report: Report) -> None:
