@@ -8,7 +8,8 @@ BIN := .venv/bin
 build: ready ## Build examples/quickstart.yaml into out/quickstart, boot it, prove it, print the summary
 	$(BIN)/kata-toolkit build examples/quickstart.yaml --verify
 
-test: ready ## Run the tests (real kernel, real images, real boots; the kernel is built once and kept in the store)
+test: ## Run the tests (real kernel, real images, real boots; the kernel is built once and kept in the store)
+	@.ci/bootstrap test
 	$(BIN)/pytest -m "not full"
 
 test-full: ## Run everything, what takes long included (second kernels, other architectures, long fuzzing)
