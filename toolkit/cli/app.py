@@ -171,8 +171,10 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(error: KataToolkitError, arguments: list[str]) -> int:
     from .render_problems import print_problems
+    from .shown import ShownError
 
-    print_problems(error.problems, as_json=_wants_json(arguments))
+    if not isinstance(error, ShownError):
+        print_problems(error.problems, as_json=_wants_json(arguments))
     _annotate(error.problems)
     return error.exit_code
 

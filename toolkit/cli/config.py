@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from . import config_lint
+
 app = typer.Typer(help="Lint, translate and explain Kata configuration files.", no_args_is_help=True)
 
 
 @app.callback()
 def options() -> None:
     """Lint, translate and explain Kata configuration files."""
+
+
+app.command("lint")(config_lint.lint)

@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from ..errors import KataToolkitError, Problem, Where
 from ..spec.source import read_source, split_lines
@@ -17,7 +18,15 @@ _CONTEXT = 100  # columns of a source line that are shown; a longer one is cut a
 _SHOWN = 100  # problems; a person does not read more at once, and --json has them all
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
-_STYLES = {"error": "1;31", "caret": "1;31", "hint": "36", "gutter": "2", "place": "1"}
+_STYLES = {
+    "error": "1;31",
+    "warning": "1;33",
+    "note": "1;36",
+    "caret": "1;31",
+    "hint": "36",
+    "gutter": "2",
+    "place": "1",
+}
 
 
 def print_problems(problems: Iterable[Problem], *, as_json: bool = False) -> None:
@@ -31,15 +40,21 @@ def print_problems(problems: Iterable[Problem], *, as_json: bool = False) -> Non
             sys.stderr.write(f"… and {len(found) - _SHOWN} more\n")
 
 
-def wants_color() -> bool:
-    """Whether stderr should be coloured: NO_COLOR wins, then FORCE_COLOR, then whether it is a terminal."""
+def wants_color(stream: TextIO | None = None) -> bool:
+    """Whether a stream (stderr) should be coloured: NO_COLOR wins, then FORCE_COLOR, then whether it is a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or (sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
+    return bool(os.environ.get("FORCE_COLOR")) or ((stream or sys.stderr).isatty() and os.environ.get("TERM") != "dumb")
 
 
-def render(problems: Iterable[Problem], sources: Mapping[str, str] | None = None, *, color: bool = False) -> str:
-    """The problems as text that ends in a newline.
+def render(
+    problems: Iterable[Problem],
+    sources: Mapping[str, str] | None = None,
+    *,
+    color: bool = False,
+    label: str = "error",
+) -> str:
+    """The problems as text that ends in a newline; ``label`` says what they are.
 
     ``sources`` maps file names to their text; a file that is not in it is read from disk, and one that cannot be
     read is shown without its line.
@@ -47,13 +62,13 @@ def render(problems: Iterable[Problem], sources: Mapping[str, str] | None = None
     lines_of: dict[str, list[str]] = {name: split_lines(text) for name, text in (sources or {}).items()}
     out: list[str] = []
     for problem in problems:
-        out += _problem(problem, lines_of, color)
+        out += _problem(problem, lines_of, color, label)
     return "".join(f"{line}\n" for line in out)
 
 
-def _problem(problem: Problem, lines_of: dict[str, list[str]], color: bool) -> list[str]:
+def _problem(problem: Problem, lines_of: dict[str, list[str]], color: bool, label: str) -> list[str]:
     place = _style(f"{_safe(str(problem.where))}:", "place", color) + " " if problem.where else ""
-    out = [f"{place}{_style('error:', 'error', color)} {_safe(problem.message)}"]
+    out = [f"{place}{_style(f'{label}:', label, color)} {_safe(problem.message)}"]
     if problem.where and problem.where.line:
         out += _snippet(problem.where, lines_of, color)
     out += [f"    {_safe(line)}" for line in problem.details]

@@ -1,0 +1,168 @@
+"""What a configuration needs of this host: files that are there, programs that run, kernels that are kernels."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .findings import Finding, Level, Place
+from .merged import Merged
+from .structure import Item
+
+_PROGRAMS = ("path", "virtio_fs_daemon", "jailer_path", "ctlpath")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A path that the configuration speaks of. ``setting``: its name in the tables."""
+
+    setting: str
+    key: str
+    path: str
+    where: Place
+    assumed: bool = False  # the runtime's default: the file does not mention it
+
+
+def host_findings(merged: Merged, unusable: Iterable[Item]) -> Iterator[Finding]:
+    """Everything that is missing here or of the wrong kind, for the hypervisor in use."""
+    hypervisor = merged.in_use()
+    if hypervisor is None or hypervisor not in merged.known.hypervisors:
+        return
+    skipped = {id(item) for item in unusable}
+    values = _values(merged, hypervisor, skipped)
+    for wanted in _paths(merged, hypervisor, values):
+        yield from _path(wanted, merged, values)
+    if merged.known.dialect == "go" and hypervisor in ("qemu", "stratovirt"):
+        device = Path("/dev/vhost-vsock")
+        if not device.exists():
+            where = merged.owners("hypervisor")[hypervisor].where
+            yield _found(merged, "missing-path", f"{device} does not exist", where, "load it: modprobe vhost_vsock")
+
+
+def _values(merged: Merged, hypervisor: str, skipped: set[int]) -> dict[str, Item]:
+    return {
+        item.match.setting.name: item
+        for item in merged.effective.values()
+        if item.match and not item.match.shadow and id(item) not in skipped
+        if not item.table.startswith("hypervisor") or item.owner == hypervisor
+    }
+
+
+def _paths(merged: Merged, hypervisor: str, values: dict[str, Item]) -> Iterator[_Wanted]:
+    shared = values["shared_fs"].value if "shared_fs" in values else _default(merged, "shared_fs", hypervisor)
+    header = merged.owners("hypervisor")[hypervisor].where
+    for match in merged.known.by_table["hypervisor"].values():
+        side, name = match.side, match.setting.name
+        daemon = name == "virtio_fs_daemon"
+        if match.shadow or not (side.must_exist or daemon) or not side.heeded_by(hypervisor):
+            continue
+        if daemon and shared not in ("virtio-fs", "virtio-fs-nydus"):
+            continue
+        item = values.get(name)
+        if item is None:
+            default = side.default_of(hypervisor)
+            if isinstance(default, str) and default.startswith("/") and not _covered(name, values):
+                yield _Wanted(name, side.key, default, header, assumed=True)
+            continue
+        paths: list[Any] = item.value if isinstance(item.value, list) else [item.value]
+        for index, path in enumerate(paths):
+            inner = (*item.path, index) if isinstance(item.value, list) else item.path
+            if isinstance(path, str) and path and "@" not in path:
+                yield _Wanted(name, item.key, path, item.document.value_place(inner))
+    mounts = values.get("runtime.sandbox_bind_mounts")
+    if mounts and isinstance(mounts.value, list):
+        for index, path in enumerate(mounts.value):
+            plain = path.removesuffix(":ro").removesuffix(":rw") if merged.known.dialect == "rs" else path
+            yield _Wanted("sandbox_bind_mounts", mounts.key, plain, mounts.document.value_place((*mounts.path, index)))
+
+
+def _covered(name: str, values: dict[str, Item]) -> bool:
+    """image and initrd stand for each other."""
+    return name in ("image", "initrd") and any(other in values for other in ("image", "initrd"))
+
+
+def _default(merged: Merged, name: str, hypervisor: str) -> Any:
+    match = merged.known.by_table["hypervisor"].get(name)
+    return match.side.default_of(hypervisor) if match else None
+
+
+def _found(
+    merged: Merged, rule: str, message: str, where: Place, hint: str | None = None, level: Level = "error"
+) -> Finding:
+    does = f"the {merged.known.title} refuses to load the file"
+    if rule != "missing-path":
+        does = f"the {merged.known.title} loads the file, and the VM does not start"
+    return Finding(rule, level, message, where, hint, does, merged.known.dialect)
+
+
+def _path(wanted: _Wanted, merged: Merged, values: dict[str, Item]) -> Iterator[Finding]:
+    key, path = wanted.key, Path(wanted.path)
+    named = f"{key}, by default {path}," if wanted.assumed else f"{key}: {path}"
+    try:
+        status = path.stat()
+    except OSError as error:
+        reason = (
+            "does not exist"
+            if isinstance(error, FileNotFoundError | NotADirectoryError)
+            else f"cannot be read: {error.strerror}"
+        )
+        hint = f"it is a link to {path.readlink()}" if path.is_symlink() else None
+        yield _found(merged, "missing-path", f"{named} {reason}", wanted.where, hint)
+        return
+    if wanted.setting in _PROGRAMS:
+        if not stat.S_ISREG(status.st_mode):
+            yield _found(merged, "wrong-kind", f"{named} is not a program", wanted.where)
+        elif not status.st_mode & 0o111:
+            yield _found(merged, "not-executable", f"{named} is not executable", wanted.where, f"chmod +x {path}")
+    elif wanted.setting in ("kernel", "image", "initrd"):
+        yield from _guest_file(wanted, named, path, status, merged, values)
+
+
+def _guest_file(
+    wanted: _Wanted, named: str, path: Path, status: os.stat_result, merged: Merged, values: dict[str, Item]
+) -> Iterator[Finding]:
+    if stat.S_ISDIR(status.st_mode):
+        yield _found(merged, "wrong-kind", f"{named} is a directory", wanted.where)
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        yield _found(merged, "wrong-kind", f"{named} is empty", wanted.where)
+        return
+    if wanted.setting == "kernel" and not _is_kernel(path):
+        told = f"{named} is no kernel: neither an ELF file nor a bootable image"
+        yield _found(merged, "wrong-kind", told, wanted.where)
+    memory = values["default_memory"].value if "default_memory" in values else None
+    if memory is None or isinstance(memory, bool) or not isinstance(memory, int) or memory <= 0:
+        memory = _default(merged, "default_memory", merged.in_use() or "")
+    size = status.st_size // _MIB
+    if not memory or size < memory or size <= 1:
+        return
+    if wanted.setting == "initrd":
+        told = f"{named} has {size} MiB, and the guest {memory} MiB of memory"
+        yield _found(merged, "memory-size", told, wanted.where, f"raise default_memory above {size}")
+    elif wanted.setting == "image" and merged.known.dialect == "go":
+        told = f"{named} has {size} MiB, and the guest {memory} MiB of memory"
+        yield _found(merged, "memory-size", told, wanted.where, "the Go runtime warns about it", "warning")
+
+
+def _is_kernel(path: Path) -> bool:
+    """ELF (vmlinux), x86's bzImage ("HdrS" at 0x202), arm64's Image ("ARM\\x64" at 56), gzip, or a PE of EFI."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(0x206)
+    except OSError:
+        return True  # who may not read it cannot tell
+    if head[:4] == b"\x7fELF" or head[:2] in (b"\x1f\x8b", b"MZ"):
+        return True
+    # s390x's bzImage has the word "S390EP" at 0x10008.
+    return head[0x202:0x206] == b"HdrS" or head[56:60] == b"ARM\x64" or _at(path, 0x10008, b"S390EP")
+
+
+def _at(path: Path, offset: int, magic: bytes) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(len(magic)) == magic
