@@ -1,51 +1,104 @@
-"""Checks of the processor and of KVM."""
+"""Checks of the processor: what it is, and whether it can run guests."""
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
-import stat
-
+from .. import arch as known_arches
 from ..checks import FAIL, PASS, WARN, Skipped, Verdict
 from .arches import ARCHES, NESTING, NESTING_ELSEWHERE
+from .below import below
 from .entry import HostCheck
-from .host import AVAILABLE, BUILTIN, LOADED, MISSING, UNKNOWN, Host
+from .host import Host
 
 KVM = "/dev/kvm"
+_CPUINFO = "/proc/cpuinfo"
+_FLAGS = {"vmx": "Intel VT-x (vmx)", "svm": "AMD-V (svm)", "sie": "sie"}
 
 
 def architecture(host: Host) -> Verdict:
-    """Kata runs on four architectures."""
-    if host.machine in ARCHES:
-        return Verdict(PASS, host.machine)
+    """Kata runs on four architectures, and its Go runtime on a fifth."""
+    host.note("uname -m", host.machine)
+    wanted = host.wanted.arch
+    if wanted is not None and wanted != host.machine:
+        what = f"{host.machine}, but a guest of {wanted} is wanted"
+        return Verdict(FAIL, what, f'build for this machine: arch: "{_spec_name(host.machine)}" in the spec')
     if host.machine == "riscv64":
         return Verdict(WARN, "riscv64: only Kata's Go runtime knows it", "build that runtime yourself")
+    if host.machine in ARCHES:
+        return Verdict(PASS, host.machine)
     known = ", ".join(ARCHES)
     return Verdict(FAIL, f"{host.machine}: Kata does not run there", f"use a machine with a 64-bit kernel of {known}")
 
 
+def _spec_name(machine: str) -> str:
+    return next((arch.name for arch in known_arches.arches().values() if arch.uname == machine), machine)
+
+
+def info(host: Host) -> Verdict:
+    """The processors are told of, each with what it is. Any maker's will do."""
+    if not host.processors:
+        raise Skipped("/proc/cpuinfo cannot be read, or is empty", "sudo mount -t proc proc /proc")
+    arch = ARCHES.get(host.machine)
+    fields = arch.vendor if arch else ()
+    told = [next((p[field] for p in host.processors if field in p), "") for field in fields]
+    name = ", ".join(f"{field} {value}" for field, value in zip(fields, told, strict=True) if value)
+    host.note(_CPUINFO, name or "nothing on who made it")
+    # s390x has one block for all; its processors are counted in "# processors".
+    count = host.processors[0].get("# processors") or str(sum("processor" in p for p in host.processors))
+    return Verdict(PASS, f"{count}: {name}" if name else count)
+
+
 def virtualization(host: Host) -> Verdict:
     """The processor's own virtualisation, on every processor; whoever made it."""
-    if host.machine not in ("x86_64", "s390x"):
-        raise Skipped(f"{host.machine} does not say it in /proc/cpuinfo; see kvm-device")
+    if host.machine in ("x86_64", "s390x"):
+        found = _by_flags(host)
+    elif host.machine == "riscv64":
+        found = _riscv(host)
+    elif host.machine == "ppc64le":
+        found = _power(host)
+    else:
+        found = None
+    if found is not None and found.status != FAIL:
+        return found
+    if host.may_use(KVM) and host.kvm_verdict.ok:
+        return Verdict(PASS, f"not shown by /proc/cpuinfo, but by KVM: {host.kvm_verdict.detail}")
+    if found is None:
+        raise Skipped(f"{host.machine} does not say it in /proc/cpuinfo, or that is hidden; see kvm-device")
+    return found
+
+
+def _by_flags(host: Host) -> Verdict | None:
     if not host.cpu_flags:
-        return Verdict(FAIL, "/proc/cpuinfo tells no flags", "mount /proc")
-    wanted = {"vmx": "Intel VT-x (vmx)", "svm": "AMD-V (svm)", "sie": "sie"}
-    found = [name for flag, name in wanted.items() if flag in host.cpu_flags]
+        return None
+    found = [name for flag, name in _FLAGS.items() if flag in host.cpu_flags]
+    host.note(_CPUINFO, f"flags {' '.join(flag for flag in (*_FLAGS, 'ept', 'npt') if flag in host.cpu_flags) or '-'}")
     if found:
         return _with_paging(host, found[0])
-    if _guest_runs(host):
-        return Verdict(PASS, "not shown to this machine, yet a guest ran under KVM")
-    some = [name for flag, name in wanted.items() if any(flag in p.get("flags", "").split() for p in host.processors)]
+    some = [name for flag, name in _FLAGS.items() if any(flag in p.get("flags", "").split() for p in host.processors)]
     if some:
         return Verdict(FAIL, f"{some[0]}: only on some processors", "update the firmware, and the microcode")
-    if host.machine == "s390x":
-        return Verdict(FAIL, "no sie: this is a guest of z/VM or KVM without nesting", "modprobe kvm nested=1 below")
-    if host.is_vm:
-        remedy = next((text for word, text in NESTING if word in host.vendor), NESTING_ELSEWHERE)
-        return Verdict(FAIL, "not offered to this VM: nested virtualisation is off", remedy)
-    return Verdict(FAIL, "neither vmx nor svm", "switch VT-x, or SVM, on in the firmware's set-up")
+    if confidential := _confidential_guest(host):
+        return Verdict(FAIL, f"this is {confidential}: none runs guests of its own", "use a machine that is none")
+    it = below(host)
+    if it.vm or host.machine == "s390x":
+        remedy = next((text for word, text in NESTING if word in it.name), NESTING_ELSEWHERE)
+        return Verdict(
+            FAIL, f"not offered to this VM{f' ({it.name})' if it.name else ''}: nested virtualisation is off", remedy
+        )
+    return Verdict(
+        FAIL,
+        "neither vmx nor svm",
+        "switch VT-x, or SVM, on in the firmware's set-up: sudo systemctl reboot --firmware-setup",
+    )
+
+
+def _confidential_guest(host: Host) -> str | None:
+    if "tdx_guest" in host.cpu_flags:
+        return "a TDX guest"
+    if host.exists("/dev/sev-guest"):
+        return "an SEV-SNP guest"
+    if host.text("/sys/firmware/uv/prot_virt_guest") == "1":
+        return "a Secure Execution guest"
+    return None
 
 
 def _with_paging(host: Host, name: str) -> Verdict:
@@ -54,8 +107,29 @@ def _with_paging(host: Host, name: str) -> Verdict:
     return Verdict(PASS, name)
 
 
-def _guest_runs(host: Host) -> bool:
-    return host.may_use(KVM) and host.kvm_verdict.ok
+def _riscv(host: Host) -> Verdict | None:
+    """The hypervisor extension is the letter h among the single letters of ``isa`` (RISC-V ISA naming)."""
+    names = [block["isa"] for block in host.processors if "isa" in block]
+    if not names:
+        return None
+    host.note(_CPUINFO, f"isa {names[0]}")
+    letters = [name.lower().removeprefix("rv64").partition("_")[0] for name in names]
+    if all("h" in word for word in letters):
+        return Verdict(PASS, "the hypervisor extension (h)")
+    return Verdict(FAIL, f"no hypervisor extension (h) in {names[0]}", "use a processor with it")
+
+
+def _power(host: Host) -> Verdict | None:
+    """On bare metal every POWER processor can; a partition only where what is below it says so."""
+    it = below(host)
+    if it.vm is None:
+        return None
+    if not it.vm:
+        return Verdict(PASS, f"PowerNV ({it.name})" if it.name else "PowerNV")
+    if host.exists(KVM):
+        return Verdict(PASS, f"offered to this partition by {it.name}")
+    remedy = next(text for word, text in NESTING if word in it.name)
+    return Verdict(FAIL, f"a partition of {it.name}, which offers none", remedy)
 
 
 def features(host: Host) -> Verdict:
@@ -64,6 +138,9 @@ def features(host: Host) -> Verdict:
     needed = dict(arch.flags) if arch else {}
     if not needed:
         raise Skipped(f"every {host.machine} processor that can run guests has what they need")
+    if not host.cpu_flags:
+        raise Skipped("/proc/cpuinfo tells no flags", "sudo mount -t proc proc /proc")
+    host.note(_CPUINFO, f"flags {' '.join(flag for flag in needed if flag in host.cpu_flags) or '-'}")
     missing = [f"{flag} ({meaning})" for flag, meaning in needed.items() if flag not in host.cpu_flags]
     if missing:
         remedy = "give this VM the model of its host (-cpu host)" if host.is_vm else "use a newer processor"
@@ -71,114 +148,75 @@ def features(host: Host) -> Verdict:
     return Verdict(PASS, ", ".join(needed))
 
 
-def kvm_device(host: Host) -> Verdict:
-    """``/dev/kvm`` is there and may be used by this user."""
-    if not host.exists(KVM):
-        return Verdict(FAIL, f"no {KVM}{_why_absent(host)}", _how_to_get(host))
-    if host.may_use(KVM):
-        return Verdict(PASS, f"{KVM} may be used")
-    info = host.at(KVM).stat()
-    mode = stat.filemode(info.st_mode)
-    group = _name(info.st_gid)
-    detail = f"{KVM} may not be used by {_user()} ({mode}, group {group}); root may"
-    if info.st_mode & 0o060 == 0o060:
-        return Verdict(FAIL, detail, f"sudo usermod -aG {group} {_user()}, then log in again")
-    return Verdict(FAIL, detail, f"sudo chgrp kvm {KVM} && sudo chmod 660 {KVM} && sudo usermod -aG kvm {_user()}")
+def count(host: Host) -> Verdict:
+    """As many processors as a guest has vCPUs; more vCPUs than that only wait for each other."""
+    online = _range_length(host.text("/sys/devices/system/cpu/online") or "") or len(host.processors)
+    if not online:
+        raise Skipped("the kernel does not say how many there are", "sudo mount -t sysfs sysfs /sys")
+    wanted = host.wanted.vcpus
+    if wanted > online:
+        return Verdict(
+            WARN, f"{online} online, but a guest has {wanted} vCPUs", f"set default_vcpus to {online} or less"
+        )
+    return Verdict(PASS, f"{online} online")
 
 
-def _module(host: Host) -> str | None:
-    """The module that would give /dev/kvm on this processor; None when its flags say that none can."""
-    arch = ARCHES.get(host.machine)
-    if arch is None:
-        return None
-    if host.machine == "x86_64":
-        by_flag = {"vmx": "kvm_intel", "svm": "kvm_amd"}
-        return next((module for flag, module in by_flag.items() if flag in host.cpu_flags), None)
-    return arch.modules[0]
-
-
-def _why_absent(host: Host) -> str:
-    if host.in_container:
-        return " in this container"
-    module = _module(host)
-    return f": the module {module} is {host.module(module)}" if module else ": the processor offers no virtualisation"
-
-
-def _how_to_get(host: Host) -> str:
-    module = _module(host)
-    if host.in_container:
-        return f"start the container with --device {KVM}"
-    if module is None:
-        return "see cpu-virtualization"
-    return {
-        LOADED: "sudo dmesg | grep -i kvm says why (often: disabled in the firmware)",
-        BUILTIN: "sudo dmesg | grep -i kvm says why (often: disabled in the firmware)",
-        AVAILABLE: f"sudo modprobe {module}",
-        MISSING: "install a kernel with CONFIG_KVM",
-        UNKNOWN: f"sudo modprobe {module}, or a kernel with CONFIG_KVM",
-    }[host.module(module)]
-
-
-def _name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
-_KVM_REMEDIES = {
-    "absent": "see kvm-device",
-    "denied": "a security module or the container forbids it: --device /dev/kvm, or its profile",
-    "busy": "stop VirtualBox, VMware or whatever else uses the processor's virtualisation",
-    "refused": "sudo dmesg | grep -i kvm says why",
-    "killed": "sudo dmesg says why; use another host, or QEMU's TCG (kata-toolkit boot does)",
-}
-_NO_LINUX_BOOTS = (
-    "this KVM creates VMs in which no Linux boots: use bare metal or another hypervisor below; "
-    "kata-toolkit boot and verify work with TCG meanwhile"
-)
-
-
-def kvm_guest(host: Host) -> Verdict:
-    """A 64-bit guest really runs."""
-    if not host.may_use(KVM):
-        raise Skipped(f"{KVM} cannot be opened", "see kvm-device")
-    verdict = host.kvm_verdict
-    if verdict.ok:
-        return Verdict(PASS, verdict.detail)
-    return Verdict(FAIL, verdict.detail, _KVM_REMEDIES.get(verdict.kind, _NO_LINUX_BOOTS))
-
-
-def nesting(host: Host) -> Verdict:
-    """Whether this machine is itself a VM, and whether its guests could run guests."""
-    inner = {host.text(f"/sys/module/{m}/parameters/nested") for m in ("kvm_intel", "kvm_amd", "kvm")} & {"Y", "1"}
-    guests = "its guests can run guests" if inner else "its guests cannot run guests, and need not"
-    if host.machine != "x86_64":
-        raise Skipped(f"{host.machine} does not say whether it is a VM; {guests}")
-    if not host.is_vm:
-        return Verdict(PASS, f"bare metal; {guests}")
-    where = f" ({host.vendor})" if host.vendor else ""
-    return Verdict(WARN, f"this is a VM{where}: guests in it are slower", "use bare metal where speed counts")
+def _range_length(text: str) -> int:
+    """How many ``0-3,8`` are; 0 for what is no such list."""
+    total = 0
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isascii() and first.isdigit()) or (last and not (last.isascii() and last.isdigit())):
+            return 0
+        total += int(last or first) - int(first) + 1
+    return total
 
 
 CHECKS = (
-    HostCheck("architecture", "architecture", architecture, "Kata is built for four architectures.", "processor"),
+    HostCheck(
+        "architecture",
+        "architecture",
+        architecture,
+        "Kata is built for four architectures, and a guest runs only on its own.",
+        "processor",
+        ("uname -m",),
+        "use a machine with a 64-bit kernel of x86_64, aarch64, s390x, ppc64le",
+    ),
+    HostCheck(
+        "cpu-info",
+        "processors",
+        info,
+        "Most of what is known of the processor is read there.",
+        "processor",
+        (_CPUINFO,),
+        "sudo mount -t proc proc /proc",
+    ),
     HostCheck(
         "cpu-virtualization",
         "processor virtualisation",
         virtualization,
         "Without it there are no fast guests.",
         "processor",
+        (_CPUINFO, "/proc/sysinfo", "/sys/firmware/uv/prot_virt_guest"),
+        "sudo systemctl reboot --firmware-setup, and switch VT-x or SVM on",
     ),
-    HostCheck("cpu-features", "processor features", features, "A guest's kernel and programs need them.", "processor"),
-    HostCheck("kvm-device", "/dev/kvm", kvm_device, "Through it the VMM runs guests.", "KVM"),
-    HostCheck("kvm-guest", "a guest under KVM", kvm_guest, "Some hosts make VMs in which no Linux boots.", "KVM"),
-    HostCheck("nesting", "bare metal or VM", nesting, "Guests in a VM are slower.", "KVM"),
+    HostCheck(
+        "cpu-features",
+        "processor features",
+        features,
+        "A guest's kernel and programs need them.",
+        "processor",
+        (_CPUINFO,),
+        "in a VM: start it with -cpu host",
+        ("x86_64", "s390x"),
+    ),
+    HostCheck(
+        "cpu-count",
+        "number of processors",
+        count,
+        "A guest with more vCPUs than the host has processors is slower than one with fewer.",
+        "processor",
+        ("/sys/devices/system/cpu/online", _CPUINFO),
+        "set default_vcpus to less",
+    ),
 )

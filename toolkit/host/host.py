@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .. import run
 from ..errors import ToolError
+from .arches import ARCHES
 from .kvm_guest import KvmVerdict, kvm_usable
 from .wanted import Wanted
 
@@ -141,6 +142,12 @@ class Host:
         return result.output if result.status == 0 else None
 
     @cached_property
+    def mounts(self) -> tuple[tuple[str, str, str], ...]:
+        """Place, kind and options of each mounted file system, in the order they were mounted."""
+        lines = (line.split(" ") for line in (self.text("/proc/self/mounts") or "").splitlines())
+        return tuple((words[1], words[2], words[3]) for words in lines if len(words) > 3)
+
+    @cached_property
     def processors(self) -> tuple[dict[str, str], ...]:
         """The blocks of /proc/cpuinfo, one a processor."""
         blocks = (self.text("/proc/cpuinfo") or "").split("\n\n")
@@ -158,6 +165,16 @@ class Host:
         ]
         return frozenset.intersection(*words) if words else frozenset()
 
+    def argument(self, name: str) -> str | None:
+        """What the kernel's command line says of a parameter: its last value, empty for one without; None: nothing."""
+        found = None
+        for word in self.words("/proc/cmdline"):
+            key, _, value = word.partition("=")
+            if key.replace("-", "_") == name.replace("-", "_"):
+                found = value
+        self.note("/proc/cmdline", f"no {name}" if found is None else f"{name}={found}")
+        return found
+
     @cached_property
     def kernel_release(self) -> str:
         """As ``uname -r`` says it; empty when /proc is missing."""
@@ -170,7 +187,21 @@ class Host:
         """
         if self.exists(f"/sys/module/{name}"):
             return LOADED
-        return self._modules.get(name, MISSING) if self._modules else UNKNOWN
+        state = self._modules.get(name, MISSING) if self._modules else UNKNOWN
+        self.note(f"/lib/modules/{self.kernel_release}", f"{name}: {state}")
+        return state
+
+    @cached_property
+    def kvm_module(self) -> str | None:
+        """The module that gives /dev/kvm on this processor; None when nothing says which, or that there is one."""
+        arch = ARCHES.get(self.machine)
+        if arch is None:
+            return None
+        if len(arch.modules) == 1:
+            return next(iter(arch.modules))
+        by_flag = (module for module, flag in arch.modules.items() if flag in self.cpu_flags)
+        loaded = (module for module in arch.modules if self.exists(f"/sys/module/{module}"))
+        return next(by_flag, None) or next(loaded, None)
 
     @cached_property
     def _modules(self) -> dict[str, str]:

@@ -18,7 +18,11 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-KVM_GET_API_VERSION, KVM_CREATE_VM, KVM_GET_VCPU_MMAP_SIZE = 0xAE00, 0xAE01, 0xAE04
+# _IO() has a bit of its own on POWER (arch/powerpc/include/uapi/asm/ioctl.h).
+_IO = 0x20000000 if os.uname().machine.startswith("ppc") else 0
+KVM_GET_API_VERSION, KVM_CREATE_VM, KVM_CHECK_EXTENSION = _IO | 0xAE00, _IO | 0xAE01, _IO | 0xAE03
+KVM_GET_VCPU_MMAP_SIZE = 0xAE04
+KVM_CAP_ARM_VM_IPA_SIZE, DEFAULT_IPA_BITS = 165, 40
 KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2 = 0xC008AE05, 0x4008AE90
 KVM_CREATE_VCPU, KVM_RUN = 0xAE41, 0xAE80
 KVM_SET_USER_MEMORY_REGION, KVM_SET_TSS_ADDR = 0x4020AE46, 0xAE47
@@ -111,6 +115,15 @@ def run_guest(vcpu: int, state: mmap.mmap) -> None:
     say(event="endless")
 
 
+def vm_type(kvm: int) -> int:
+    """What KVM_CREATE_VM is asked for: on arm64 a guest's address bits, where the processor has fewer than 40."""
+    if os.uname().machine != "aarch64":
+        return 0
+    bits = ask(kvm, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE, "ask for the size of a guest's addresses")
+    say(event="ipa", bits=bits)
+    return bits if 0 < bits < DEFAULT_IPA_BITS else 0
+
+
 def main(action: str, layout: dict[str, int]) -> None:
     """Open KVM and go as far as ``action`` says."""
     try:
@@ -118,7 +131,7 @@ def main(action: str, layout: dict[str, int]) -> None:
     except OSError as error:
         stop("open", error)
     say(event="version", number=ask(kvm, KVM_GET_API_VERSION, 0, "ask for the version"))
-    vm = ask(kvm, KVM_CREATE_VM, 0, "create a VM")
+    vm = ask(kvm, KVM_CREATE_VM, vm_type(kvm), "create a VM")
     say(event="created")
     if action != "run":
         return

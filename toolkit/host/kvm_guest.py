@@ -49,12 +49,14 @@ class KvmVerdict:
     """Whether guests run under KVM here, and in words what happened.
 
     ``kind``: "runs", "created" (a VM was made but no guest is tried on this architecture), or why not: "absent",
-    "denied", "busy", "refused", "broken", "hangs", "killed".
+    "denied", "busy", "refused", "broken", "hangs", "killed". ``ipa_bits``: on arm64, of a guest's physical addresses;
+    0: the kernel knows only 40; None: not asked.
     """
 
     ok: bool
     detail: str
     kind: str
+    ipa_bits: int | None = None
 
 
 def kvm_usable(timeout_s: float = GUEST_SECONDS) -> KvmVerdict:
@@ -119,7 +121,8 @@ def judge(events: Sequence[dict[str, Any]], status: int) -> KvmVerdict:
             return KvmVerdict(False, f"KVM speaks version {event['number']}, not {KVM_API_VERSION}", "refused")
     last = events[-1] if events else {"event": "nothing"}
     if last["event"] == "created":
-        return KvmVerdict(True, "a VM was created; no guest is tried on this architecture", "created")
+        bits = next((e["bits"] for e in events if e["event"] == "ipa"), None)
+        return KvmVerdict(True, "a VM was created; no guest is tried on this architecture", "created", bits)
     if last["event"] != "exit":
         return KvmVerdict(False, f"{_place(events)} does not end", "broken")
     return _ended(events, last)
