@@ -31,6 +31,7 @@ from .stages.licences import LicencesStage
 from .stages.rootfs import RootfsStage
 from .stages.runtime_config import RuntimeConfigStage
 from .stages.sources import SourcesStage
+from .stages.wiring import WiringStage
 from .stages.wrapper import RuntimeConfig, WrapperStage
 
 
@@ -71,6 +72,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
             image="image" in _roots(spec),
             initrd=spec.initrd.enabled,
         ),
+        WiringStage.of(spec),
         LicencesStage(spec.arch),
     )
 
@@ -79,7 +81,7 @@ def outputs_of(spec: Spec) -> tuple[str, ...]:
     """The stages whose files a whole set consists of; what they need is built on the way."""
     config = ["kernel_config"] if _is_compared(spec.kernel.source) else []
     extensions = [extension_stage(extension.name) for extension in spec.extensions]
-    return ("kernel", *config, *_roots(spec), *extensions, "runtime_config", "wrapper", "licences")
+    return ("kernel", *config, *_roots(spec), *extensions, "runtime_config", "wrapper", "wiring", "licences")
 
 
 def _fetched_agent(spec: Spec) -> Artifact | None:

@@ -333,8 +333,7 @@ class Initrd:
 class Hypervisor:
     """One hypervisor's part of the runtime configuration.
 
-    ``name`` is the flavour's, by Kata's own naming (``qemu-tdx``, ``fc``); ``vmm`` the one of the VMM's table in the
-    files (``qemu``, ``firecracker``).
+    ``name`` is the flavour's, by Kata's own naming (``qemu-tdx``, ``fc``).
     ``settings`` uses Kata's own key names; a dot leads to another table than the hypervisor's
     (``runtime.enable_debug``, ``agent.debug_console_enabled``). ``where`` maps each key to its place in the spec,
     ``boot_where`` is where ``boot`` stands, or could.
@@ -346,7 +345,21 @@ class Hypervisor:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     where: Mapping[str, Where] = field(default_factory=dict)
     boot_where: Where | None = field(default=None, compare=False)
-    vmm: str = "qemu"
+
+    @property
+    def vmm(self) -> str:
+        """The name of the VMM's table in the files. Raises InternalError for a flavour that nobody knows."""
+        from ..kata.flavours import flavour
+
+        return flavour(self.name).vmm
+
+
+@dataclass(frozen=True, slots=True)
+class PodOverhead:
+    """What a RuntimeClass adds to a pod's containers: MiB, and thousandths of a CPU. None: as measured."""
+
+    memory_mib: int | None = None
+    cpu_millis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +391,7 @@ class Spec:
     prefix: str
     budgets: Budgets
     extensions: tuple[Extension, ...] = ()
+    overhead: PodOverhead = field(default_factory=PodOverhead)
 
     @property
     def key(self) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+from ..arch import arch_of
 from ..errors import Where
 from ..kata.flavours import flavour
 from .model import (
@@ -32,6 +34,7 @@ from .model import (
     PackagedKernel,
     Patch,
     Placed,
+    PodOverhead,
     PrebuiltKernel,
     Rootfs,
     Slim,
@@ -65,11 +68,15 @@ def to_model(document: Document, tree: Tree) -> Spec:
         image=_image(document["image"], tree),
         initrd=Initrd(**document["initrd"]),
         kata=document["runtime"]["kata"],
-        hypervisors=tuple(_hypervisor(key, value, tree) for key, value in document["runtime"]["hypervisors"].items()),
+        hypervisors=tuple(
+            _hypervisor(key, value, tree, arch_of(document["arch"]).uname)
+            for key, value in document["runtime"]["hypervisors"].items()
+        ),
         wrapper=document["wrapper"].get("name", f"kata-{name}"),
         prefix=_prefix(document["install"].get("prefix", f"/opt/{name}")),
         budgets=Budgets(**document["budgets"]),
         extensions=tuple(_extension(value, base, tree, index) for index, value in enumerate(document["extensions"])),
+        overhead=_overhead(document["runtime"]["overhead"]),
     )
 
 
@@ -255,18 +262,24 @@ def _agent(value: Document, base: Path, tree: Tree) -> Agent:
     return BinaryAgent(_artifact(value, base), policy, tree.value_where(("agent", given_as)))
 
 
-def _hypervisor(name: str, value: Document, tree: Tree) -> Hypervisor:
+def _hypervisor(name: str, value: Document, tree: Tree, arch: str) -> Hypervisor:
     path = ("runtime", "hypervisors", name)
+    kind = flavour(name)
+    dialects = tuple(value.get("dialects", kind.dialects(arch)))
     where: dict[str, Where] = {key: tree.key_where((*path, "settings", key)) for key in value["settings"]}
     return Hypervisor(
         name=name,
-        boot=value["boot"],
-        dialects=tuple(value["dialects"]),
+        boot=value.get("boot", kind.usual_boot(dialects)),
+        dialects=dialects,
         settings=value["settings"],
         where=where,
         boot_where=tree.value_where((*path, "boot")),
-        vmm=flavour(name).vmm,
     )
+
+
+def _overhead(value: Document) -> PodOverhead:
+    cpu = value.get("cpu")
+    return PodOverhead(value.get("memory_mib"), None if cpu is None else math.ceil(round(cpu * 1000, 6)))
 
 
 def _prefix(prefix: str) -> str:
