@@ -10,6 +10,7 @@ from typing import Any
 from ..keys import tables
 from ..rules import Values, broken
 from ..settings import NoCounterpartError, carried
+from .file_rules import Facts, file_findings
 from .findings import Finding, Place
 from .merged import Merged
 from .structure import Item
@@ -41,6 +42,7 @@ def conflicts(merged: Merged, arch: str | None, unusable: Iterable[Item]) -> Ite
         values = Values(merged.known.dialect, hypervisor, arch or "x86_64", boot, given)
         for rule in broken(values):
             yield _finding(merged, hypervisor, items, rule.settings, rule.message, rule.hint)
+        yield from file_findings(Facts(merged, values, items))
 
 
 def _finding(

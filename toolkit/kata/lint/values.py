@@ -27,7 +27,8 @@ _NAMES = {
     "table": "a table",
     "tables": "a list of tables",
 }
-_STAGES = {
+STAGES = {
+    # When a runtime notices, and what it does then.
     "load": "refuses to load the file",
     "create": "loads the file and refuses to make the sandbox",
     "parse": "refuses to load the file",
@@ -201,7 +202,7 @@ def _choices(item: Item, setting: Setting, side: Side, context: Context) -> Iter
         if any(_same(value, choice) for choice in choices) or _means_default(value, side, context):
             continue
         stage = side.allowed_checked or "validate"
-        does = f"the {known.title} {_STAGES[stage]}"
+        does = f"the {known.title} {STAGES[stage]}"
         level: Level = "warning" if stage == "no" else "error"
         place: Place = item.value_where
         if side.type == "strings" and isinstance(item.value, list):
