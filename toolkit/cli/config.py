@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import config_lint
+from . import config_lint, config_translate
 
 app = typer.Typer(help="Lint, translate and explain Kata configuration files.", no_args_is_help=True)
 
@@ -15,3 +15,4 @@ def options() -> None:
 
 
 app.command("lint")(config_lint.lint)
+app.command("translate")(config_translate.translate)
