@@ -58,7 +58,8 @@ def _end(text: str) -> tuple[int, int]:
 
 
 def put(text: str, file: Path, owner: str, entries: Sequence[Entry], *, force: bool = False, first: str = "") -> Edited:
-    """The text with the entries in it. ``first``: lines for the head of the document, in one that says nothing yet.
+    """The text with the entries in it. ``first``: lines for the head of a document that says nothing yet; they stay
+    when the entries go, since another set may have come to need them.
 
     Raises InputError when the text is no TOML, when an entry is there already with another value and was not put there
     by us (unless ``force``), and when there is no way to write it.
@@ -74,9 +75,10 @@ def put(text: str, file: Path, owner: str, entries: Sequence[Entry], *, force: b
     for entry in ours:
         if _get(foreign, entry.path) is not None:
             outside = _cut(outside, file, [entry])
-    if document == _with(parse(outside, file), ours, first) and _same_block(text, owner, ours):
+    outside = first + outside
+    if document == _with(parse(outside, file), ours) and _same_block(text, owner, ours):
         return Edited(text, done)
-    return Edited(_append(outside, file, owner, ours, first), done)
+    return Edited(_append(outside, file, owner, ours), done)
 
 
 def drop(text: str, file: Path, owner: str, entries: Sequence[Entry], *, force: bool = False) -> Edited:
@@ -156,8 +158,8 @@ def _set(document: dict[str, Any], path: Keys, value: Any) -> None:
     document[path[-1]] = value
 
 
-def _with(document: Mapping[str, Any], entries: Sequence[Entry], first: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {**tomllib.loads(first), **copy.deepcopy(dict(document))}
+def _with(document: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
+    result: dict[str, Any] = copy.deepcopy(dict(document))
     for entry in entries:
         _set(result, entry.path, entry.value)
     return result
@@ -183,12 +185,12 @@ def _without_block(text: str, owner: str) -> tuple[str, bool]:
     return (before.removesuffix("\n") if found[1] else before) + text[found.end() :], True
 
 
-def _block(owner: str, entries: Sequence[Entry], first: str, *, unended: bool) -> str:
+def _block(owner: str, entries: Sequence[Entry], *, unended: bool) -> str:
     tree: dict[str, Any] = {}
     for entry in entries:
         _set(tree, entry.path, entry.value)
     begin, end = _marks(owner)
-    return f"{begin}{_UNENDED if unended else ''}\n{first}{as_toml(tree)}{end}\n"
+    return f"{begin}{_UNENDED if unended else ''}\n{as_toml(tree)}{end}\n"
 
 
 def _same_block(text: str, owner: str, entries: Sequence[Entry]) -> bool:
@@ -196,12 +198,12 @@ def _same_block(text: str, owner: str, entries: Sequence[Entry]) -> bool:
     return _without_block(text, owner)[1] == bool(entries)
 
 
-def _append(outside: str, file: Path, owner: str, entries: Sequence[Entry], first: str) -> str:
-    wanted = _with(parse(outside, file), entries, first)
+def _append(outside: str, file: Path, owner: str, entries: Sequence[Entry]) -> str:
+    wanted = _with(parse(outside, file), entries)
     if not entries:
         return outside
     unended = bool(outside) and not outside.endswith("\n")
-    text = outside + ("\n" if unended else "") + _block(owner, entries, first, unended=unended)
+    text = outside + ("\n" if unended else "") + _block(owner, entries, unended=unended)
     try:
         if tomllib.loads(text) == wanted:
             return text

@@ -34,7 +34,9 @@ MANAGERS: Mapping[str, Manager] = {
 }
 DEFAULT_VERSION = 2  # which every containerd reads; later ones turn it into their own
 _MOST_BYTES = 4 << 20
-_NOTHING = ("", "{}")  # a file that says so may as well not be there
+_VERSION = "version = {}"
+# A file that says so may as well not be there.
+_NOTHING = frozenset(("", "{}", *map(_VERSION.format, trees.CONTAINERD_PLUGINS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ def _toml(
         return trees.crio(handlers), ("crio", "runtime", "runtimes"), ""
     if wish.manager == "podman":
         return trees.podman(handlers), ("engine", "runtimes"), ""
-    ours = marked.parse(text, file).get("version", wish.config_version)  # if there is nothing but our block
-    version, first = _containerd_version(marked.parse(marked.outside(text, owner), file), file, ours)
+    others = marked.parse(marked.outside(text, owner), file)
+    version, first = _containerd_version(others, file, wish.config_version)
     return (
         trees.containerd(handlers, version),
         ("plugins", trees.CONTAINERD_PLUGINS[version], "containerd", "runtimes"),
@@ -127,14 +129,14 @@ def _toml(
     )
 
 
-def _containerd_version(document: Mapping[str, Any], file: Path, ours: int) -> tuple[int, str]:
+def _containerd_version(document: Mapping[str, Any], file: Path, default: int) -> tuple[int, str]:
     known = ", ".join(map(str, trees.CONTAINERD_PLUGINS))
-    version = document.get("version", 1) if document else ours
+    version = document.get("version", 1) if document else default
     if isinstance(version, bool) or version not in trees.CONTAINERD_PLUGINS:
         hint = "containerd config migrate writes it anew" if version == 1 else None
         told = "has no version, so it is version 1" if "version" not in document else f"is version {version}"
         raise InputError(f"this configuration {told}; known are {known}", where=Where(str(file)), hint=hint)
-    return version, "" if document else f"version = {version}\n\n"
+    return version, "" if document else f"{_VERSION.format(version)}\n\n"
 
 
 def _read(file: Path) -> str | None:
