@@ -16,11 +16,13 @@ from .. import __version__
 from ..errors import InputError, InternalError, KataToolkitError, Problem, ToolError
 from . import annotations as annotating
 from . import (
+    bench,
     boot,
     build,
     cache,
     check_host,
     config,
+    diff,
     fetch,
     init,
     kernel,
@@ -31,6 +33,7 @@ from . import (
     schema,
     validate,
     verify,
+    wire,
 )
 
 app = typer.Typer(
@@ -49,11 +52,14 @@ app.command()(fetch.fetch)
 app.command(cls=boot.BootCommand)(boot.boot)
 app.command()(verify.verify)
 app.command()(report.report)
+app.command()(diff.diff)
+app.command()(bench.bench)
 app.command("check-host")(check_host.check_host)
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(config.app, name="config")
 app.add_typer(sbom.app, name="sbom")
 app.add_typer(cache.app, name="cache")
+app.command()(wire.wire)
 app.command()(schema.schema)
 
 EXIT_BUG = 70

@@ -17,9 +17,9 @@ def stacked(rows: Mapping[str, Sequence[tuple[str, float]]], unit: str, digits: 
     """Bars cut into parts: label → (part, value). A part has one colour in all bars."""
     names = list(dict.fromkeys(name for parts in rows.values() for name, _ in parts))
     chart = _chart(True, len(rows), len(names) // 4 + 1, unit, digits)
-    chart.x_labels = list(reversed(rows))
+    chart.x_labels = list(rows)[::-1]
     for name in names:
-        chart.add(name, [dict(rows[label]).get(name) for label in reversed(rows)])
+        chart.add(name, [dict(rows[label]).get(name) for label in list(rows)[::-1]])
     return _svg(chart)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(document: dict[str, Any]) -> str:
+def junit(document: Mapping[str, Any]) -> str:
     """One suite of the set's name, one case a check; warnings pass, with their words in ``system-out``."""
     proof = document["proof"] or {"checks": []}
     checks = proof["checks"]

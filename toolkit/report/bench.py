@@ -1,0 +1,104 @@
+"""Sets measured side by side: what is counted once for each, what is timed in turn, so that a busy host slows all."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..vm.built_set import BuiltSet, Guest
+from ..vm.measure import KINDS as COUNTED
+from ..vm.measure import first_output, measure
+from ..vm.options import Options
+from ..vm.session import Session
+from .machine import machine
+
+_MIB = 1 << 20
+KINDS: Mapping[str, str] = {**COUNTED, "seconds_to_agent": "time", "seconds_to_output": "time", "initrd_mib": "size"}
+
+
+@dataclass
+class Measured:
+    """One set with its figures, by name; `KINDS` says what each is."""
+
+    name: str
+    folder: Path
+    built: BuiltSet
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def bench(
+    folders: Sequence[Path],
+    *,
+    rounds: int,
+    accel: str,
+    telling: Callable[[str], None],
+    note: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure every set; the document of schemas/bench.schema.json.
+
+    ``rounds``: how often each is booted for its times, all of them in turn; the medians count. ``telling`` is told
+    what is done. Raises InputError for what is no set or does not boot by itself, and what booting raises.
+    """
+    sets = [_open(folder) for folder in folders]
+    for each in sets:
+        guest = each.built.bootable()
+        telling(f"{each.name}: counting instructions")
+        each.figures.update(measure(guest, large=True).as_json())
+        each.figures.update(_sizes(guest))
+    used = _time(sets, rounds, accel, telling, note) if rounds else "tcg"
+    return {
+        "version": 1,
+        "machine": machine(used),
+        "figures": [name for name in KINDS if any(name in each.figures for each in sets)],
+        "kinds": {name: kind for name, kind in KINDS.items() if any(name in each.figures for each in sets)},
+        "sets": [{"name": each.name, "folder": str(each.folder), "figures": each.figures} for each in sets],
+    }
+
+
+def _open(folder: Path) -> Measured:
+    built = BuiltSet.load(folder)
+    if built.guest is None:
+        raise InputError(f"{folder} is partial: it holds nothing that boots", hint="build it whole, without --only")
+    return Measured(built.name, folder, built)
+
+
+def _sizes(guest: Guest) -> dict[str, float]:
+    found = {"vmlinux_mib": guest.kernel.stat().st_size / _MIB}
+    for name, path in (("image_mib", guest.image), ("initrd_mib", guest.initrd)):
+        if path and path.is_file():
+            found[name] = path.stat().st_blocks * 512 / _MIB
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def _time(
+    sets: Sequence[Measured],
+    rounds: int,
+    accel: str,
+    telling: Callable[[str], None],
+    note: Callable[[str], None],
+) -> str:
+    """Boot all in turn; the accelerator that was used."""
+    times: dict[tuple[int, str], list[float]] = {}
+    used = accel
+    for turn in range(rounds):
+        for number, each in enumerate(sets):
+            telling(f"{each.name}: timing, {turn + 1} of {rounds}")
+            with Session.boot(
+                each.built.bootable(), Options(accel=accel), note=note if not turn else _nothing
+            ) as session:
+                used = session.accel
+                times.setdefault((number, "seconds_to_agent"), []).append(session.seconds_to_agent)
+                first_output(session)
+                times.setdefault((number, "seconds_to_output"), []).append(time.monotonic() - session.vmm.started)
+    for (number, name), values in times.items():
+        sets[number].figures[name] = round(statistics.median(values), 3)
+    return used
+
+
+def _nothing(text: str) -> None:
+    """Said once is enough."""
