@@ -141,7 +141,7 @@ def _dragonball(f: Facts) -> Iterator[Finding]:
         for name in names:
             if name in f.items and f.items[name].value:
                 told = f"{f.items[name].key} must be {must} with dragonball"
-                yield f.broken((name,), told, "remove it", rule="not-allowed")
+                yield f.broken((name,), told, "remove it")
 
 
 def _remote(f: Facts) -> Iterator[Finding]:
@@ -149,11 +149,11 @@ def _remote(f: Facts) -> Iterator[Finding]:
         return
     for name in ("initrd", "rootfs_type"):
         if f.get(name):
-            yield f.broken((name,), f"{name} must be empty with remote", "remove it", rule="not-allowed")
+            yield f.broken((name,), f"{name} must be empty with remote", "remove it")
     for name, what in (("default_maxmemory", "memory"), ("default_maxvcpus", "CPUs")):
         if f.values.given.get(name):
             told = f"{name} must be what the host has in {what} with remote"
-            yield f.broken((name,), told, f"write {name} = 0", rule="not-allowed", level="warning")
+            yield f.broken((name,), told, f"write {name} = 0", level="warning")
     for name, forced in (("runtime.internetworking_model", "none"), ("runtime.disable_new_netns", False)):
         if name in f.items and f.items[name].value != forced:
             shown = "false" if forced is False else f'"{forced}"'

@@ -47,7 +47,7 @@ def unknown_key(item: Item, known: Known) -> Finding:
     elsewhere = known.elsewhere(item.table, item.key)
     theirs = counterpart(known.dialect, item.table, item.key)
     same_table_there = theirs and _side_table(theirs, known.other) == item.table
-    if elsewhere and not (same_table_there and theirs and theirs.side(known.dialect)):
+    if elsewhere and not same_table_there:
         places = " or ".join(_place_of(match, known, item) for match in elsewhere)
         return found(
             "wrong-table", f"{item.key} does nothing in {here}: it belongs in {places}", f"move it to {places}"

@@ -11,7 +11,7 @@ from ..keys import tables
 from ..rules import Values, broken
 from ..settings import NoCounterpartError, carried
 from .file_rules import Facts, file_findings
-from .findings import Finding, Place
+from .findings import Finding, Level, Place
 from .merged import Merged
 from .structure import Item
 
@@ -55,10 +55,14 @@ def _finding(
 ) -> Finding:
     places = [(items[name].where, items[name].key) for name in settings if name in items]
     where: Place = places[0][0] if places else merged.owners("hypervisor")[hypervisor].where
-    does = f"the {merged.known.title} finds this out late, or overrules one of them"
+    title = merged.known.title
+    level: Level = "error"
+    does = f"the {title} finds this out late, or overrules one of them"
+    if settings[0].startswith("valid_"):
+        level, does = "note", f"the {title} uses it all the same; the list is about what a pod may ask for"
     return Finding(
         "conflict",
-        "error",
+        level,
         _in_words(message, merged) or "",
         where,
         _in_words(hint, merged),
