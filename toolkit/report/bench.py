@@ -88,9 +88,7 @@ def _time(
     for turn in range(rounds):
         for number, each in enumerate(sets):
             telling(f"{each.name}: timing, {turn + 1} of {rounds}")
-            with Session.boot(
-                each.built.bootable(), Options(accel=accel), note=note if not turn else _nothing
-            ) as session:
+            with Session.boot(each.built.bootable(), Options(accel=accel), note=_nothing if times else note) as session:
                 used = session.accel
                 times.setdefault((number, "seconds_to_agent"), []).append(session.seconds_to_agent)
                 first_output(session)

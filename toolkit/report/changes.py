@@ -34,12 +34,15 @@ class Change:
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Everything that differs between two reports' documents (see `document.collect`), by kind and name.
 
-    A kernel symbol that is not set is ``n`` in one and missing in the other: that is no change.
+    A kernel symbol that is not set is ``n`` in one and missing in the other: that is no change. Of a kind that only one
+    of them knows nothing is said.
     """
     found = []
     for kind in (COMPONENTS, KERNEL, CONFIGURATION):
-        old, new = before["inputs"].get(kind, {}), after["inputs"].get(kind, {})
-        absent = "n" if kind == KERNEL and old and new else None
+        old, new = before["inputs"].get(kind), after["inputs"].get(kind)
+        if old is None or new is None:
+            continue  # one of them does not tell: a partial set, a kernel that others built
+        absent = "n" if kind == KERNEL else None
         for name in sorted({*old, *new}):
             a, b = old.get(name, absent), new.get(name, absent)
             if a != b:
