@@ -28,6 +28,7 @@ MOST_NOTED = 160  # characters of a value that the report shows
 
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of linux/proc_ns.h
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
+_RELEASE = re.compile(r"[0-9]+\.[0-9A-Za-z._+~-]{0,80}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 
 LOADED, BUILTIN, AVAILABLE, MISSING, UNKNOWN = "loaded", "built in", "not loaded", "missing", "not to be seen"
@@ -177,8 +178,9 @@ class Host:
 
     @cached_property
     def kernel_release(self) -> str:
-        """As ``uname -r`` says it; empty when /proc is missing."""
-        return self.text("/proc/sys/kernel/osrelease") or ""
+        """As ``uname -r`` says it; empty when /proc is missing, or says what is no release."""
+        found = _RELEASE.fullmatch(self.text("/proc/sys/kernel/osrelease") or "")
+        return found[0] if found else ""
 
     def module(self, name: str) -> str:
         """Where a kernel module is: one of LOADED, BUILTIN, AVAILABLE, MISSING, UNKNOWN.

@@ -70,7 +70,7 @@ def _argument(host: Host, rule: Rule) -> Verdict:
 
 def _said(verdicts: Mapping[str, list[str]], value: str | None) -> Verdict:
     unknown = [SKIP, "{value}: what that means is not known"]
-    status, detail = verdicts["absent"] if value is None else verdicts.get(value, verdicts.get("*", unknown))
+    status, detail = verdicts["absent"] if not value else verdicts.get(value, verdicts.get("*", unknown))
     return Verdict(status, detail.replace("{value}", value or ""))
 
 
