@@ -1,12 +1,12 @@
-"""What the checks of a proof share: the set, its booted guest, the figures; each obtained when first asked for.
+"""What the checks of a proof share: the set, its booted guests, the figures; each obtained when first asked for.
 
-The guest is booted once for the checks that look inside it, and once more, counting instructions, for the figures.
-A guest without shell tools is booted again with a root for containers that the host shares (see `host_root.py`).
+The guest ``main`` stays until the end; of the others (`guests.py`) one is there at a time. A guest without shell tools
+is booted again with a root for containers that the host shares (see `host_root.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -16,27 +16,41 @@ from ..errors import CheckError, KataToolkitError
 from . import host_root, vsock
 from .agent_client import AgentError, Finished, Running
 from .built_set import BuiltSet, Guest
+from .guests import GUESTS, MAIN, Basis, Plan, kernel_config
+from .inside import Inside, text
 from .measure import Figures, measure
-from .oci import Mount, Process
+from .oci import Mount
 from .options import Options, needs_vsock
 from .session import MISSING, CommandNotStarted, Session
 
-_RUN_SECONDS = 60.0
-_BIND = Mount(host_root.GUEST, "/", "bind", ("bind", "ro"))
+__all__ = ["MAIN", "Evidence", "text"]
+
+_ALL_TOOLS = frozenset((*host_root.TOOLS, *host_root.RARE_TOOLS))
+
+
+@dataclass
+class _Booted:
+    session: Session
+    plan: Plan
+    ended: bool = False  # on purpose
+
+    def close(self) -> None:
+        self.session.close()
+        self.plan.undo.close()
 
 
 @dataclass
 class Evidence:
-    """Use as a context manager; leaving it ends the guest. ``note`` is told about choices made for the user."""
+    """Use as a context manager; leaving it ends the guests. ``note`` is told about choices made for the user."""
 
     built: BuiltSet
     options: Options
     note: Callable[[str], None]
     measurements: dict[str, Any] = field(default_factory=dict)
-    _session: Session | None = None
-    _boot_error: KataToolkitError | Skipped | None = None
+    _guests: dict[str, _Booted] = field(default_factory=dict)
+    _errors: dict[str, KataToolkitError | Skipped] = field(default_factory=dict)
     _figures: Figures | KataToolkitError | None = None
-    _tools: str | KataToolkitError | Skipped | None = None
+    _tools: tuple[str, frozenset[str]] | KataToolkitError | Skipped | None = None
     _undo: ExitStack = field(default_factory=ExitStack)
 
     def configuration(self) -> Guest:
@@ -45,33 +59,77 @@ class Evidence:
             raise Skipped("the set is partial: it holds nothing that boots")
         return self.built.guest
 
-    def boot(self) -> Session:
-        """The running guest. Raises what booting it raised, every time."""
-        if self._boot_error is not None:
-            raise self._boot_error
-        if self._session is None:
-            try:
-                self._session = self._start()
-            except (KataToolkitError, Skipped) as error:
-                self._boot_error = error
-                raise
-        return self._session
+    @property
+    def config(self) -> Mapping[str, str]:
+        """The recorded configuration of the set's kernel; empty when there is none."""
+        return kernel_config(self.built.guest) if self.built.guest else {}
 
-    def _start(self) -> Session:
+    def boot(self, name: str = MAIN) -> Session:
+        """The running guest of that name (see `guests.GUESTS`), booted anew when it has died since.
+
+        Raises what booting it raised, every time; Skipped when the set does not promise such a guest.
+        """
+        if name in self._errors:
+            raise self._errors[name]
+        found = self._guests.get(name)
+        if found and not found.ended and found.session.vmm.status() is not None:
+            self._guests.pop(name).close()
+            found = None
+        if found is None:
+            try:
+                found = self._guests[name] = self._start(name)
+            except (KataToolkitError, Skipped) as error:
+                self._errors[name] = error
+                raise
+        return found.session
+
+    def _start(self, name: str) -> _Booted:
         self.configuration()
         guest = self.built.bootable()
         if needs_vsock(guest):
             reason = vsock.unusable()
             if reason:
                 raise Skipped(f"this agent is reached over vsock only, and {reason}", vsock.HINT)
-        return Session.boot(guest, self.options, note=self.note)
+        for other in [other for other in self._guests if other != MAIN]:
+            self.close(other)  # two guests at a time are enough
+        plan = GUESTS[name].plan(Basis(guest, self.options, self._undo))
+        try:
+            return _Booted(Session.boot(plan.guest, plan.options, note=self.note), plan)
+        except BaseException:
+            plan.undo.close()
+            raise
 
-    def guest(self) -> Session:
+    def plan(self, name: str) -> Plan:
+        """What a guest was booted from. Raises as `guest` does."""
+        self.guest(name)
+        return self._guests[name].plan
+
+    def close(self, name: str) -> None:
+        """End a guest that is not needed any more."""
+        found = self._guests.pop(name, None)
+        if found:
+            found.close()
+
+    def ending(self, name: str = MAIN) -> Session:
+        """The running guest, for a check that ends it: it is not booted again."""
+        session = self.guest(name)
+        self._guests[name].ended = True
+        return session
+
+    def guest(self, name: str = MAIN) -> Session:
         """The running guest, for checks that only make sense in one. Raises Skipped when it did not come up."""
         try:
-            return self.boot()
+            return self.boot(name)
         except KataToolkitError as error:
             raise Skipped("the guest did not boot") from error
+
+    def inside(self, name: str = MAIN) -> Inside:
+        """The inside of a guest. Raises as `guest_root`; for other guests than ``main``, what booting them raised,
+        the first time, and Skipped from then on."""
+        root = self.guest_root()
+        assert isinstance(self._tools, tuple)  # noqa: S101 -- guest_root raises otherwise
+        session = self.guest(name) if name == MAIN or name in self._errors else self.boot(name)
+        return Inside(session, root, self._tools[1])
 
     def guest_root(self) -> str:
         """Where containers see the guest's root: / when it has shell tools of its own, else a folder beside ours.
@@ -80,39 +138,40 @@ class Evidence:
         """
         if self._tools is None:
             try:
-                status = self._probe_tools()
-                self._tools = "/" if status == 0 else self._lend_tools(has_shell=status is not None)
+                found = self._probe_tools()
+                if found is not None and found.issuperset(host_root.TOOLS):
+                    self._tools = ("/", found)
+                else:
+                    self._tools = (self._lend_tools(has_shell=found is not None), _ALL_TOOLS)
             except (KataToolkitError, Skipped) as error:
                 self._tools = error
-        if not isinstance(self._tools, str):
+        if not isinstance(self._tools, tuple):
             raise self._tools
-        return self._tools
+        return self._tools[0]
 
     @property
     def whose_tools(self) -> str:
         """For a verdict's words: empty, or that the tools were not the guest's own."""
-        return ", with this host's busybox" if self._tools == host_root.GUEST else ""
+        return self.inside().whose_tools
 
-    def _probe_tools(self) -> int | None:
-        """0 when the guest has all tools, None when a shell was not found."""
-        probe = f"for t in {' '.join(host_root.TOOLS)}; do command -v $t || exit 1; done"
+    def _probe_tools(self) -> frozenset[str] | None:
+        """The tools that the guest has, None when a shell was not found."""
+        probe = f"for t in {' '.join(sorted(_ALL_TOOLS))}; do command -v $t >/dev/null && echo $t; done; true"
         try:
-            return self._container("/", "sh", "-c", probe).status
+            return frozenset(Inside(self.guest(), "/").run("sh", "-c", probe).stdout.decode().split())
         except CommandNotStarted as error:
             if error.exit_code != MISSING:
                 raise
             return None
 
     def _lend_tools(self, *, has_shell: bool) -> str:
-        """Boot anew, with tools of this host for containers."""
+        """Boot anew, with tools of this host for containers, as all guests are booted from then on."""
         folder = self._undo.enter_context(host_root.folder())
-        before = self.guest()
-        before.close()
-        self._session = None
-        options = replace(self.options, share=folder, accel=before.accel)
-        self._session = Session.boot(self.built.bootable(), options, note=self.note)
+        accel = self.guest().accel
+        self.close(MAIN)
+        self.options = replace(self.options, share=folder, accel=accel)
         try:
-            shell = self._container(host_root.GUEST, "sh", "-c", host_root.FIND_SHELL)
+            shell = Inside(self.boot(), host_root.GUEST).run("sh", "-c", host_root.FIND_SHELL)
         except AgentError as error:
             # The two file systems by which a folder is shared are no part of every kernel.
             if host_root.UNKNOWN_FILE_SYSTEM in error.text:
@@ -131,31 +190,12 @@ class Evidence:
         started: Callable[[Running], None] | None = None,
         mounts: Sequence[Mount] = (),
     ) -> Finished:
-        """Run a shell tool in a container, which sees the guest's root at ``guest_root``. Raises as that does."""
-        return self._container(self.guest_root(), *command, stdin=stdin, started=started, mounts=mounts)
-
-    def _container(
-        self,
-        root: str,
-        *command: str,
-        stdin: bytes = b"",
-        started: Callable[[Running], None] | None = None,
-        mounts: Sequence[Mount] = (),
-    ) -> Finished:
-        return self.guest().container(
-            Process(command),
-            stdin=stdin,
-            started=started,
-            timeout_seconds=_RUN_SECONDS,
-            mounts=(*(() if root == "/" else (_BIND,)), *mounts),
-        )
+        """Run a shell tool in a container of the guest ``main``. Raises as `guest_root` does."""
+        return self.inside().run(*command, stdin=stdin, started=started, mounts=mounts)
 
     def read(self, path: str) -> bytes:
         """The bytes of a file as a container sees it. Raises Skipped when nothing in the guest can read it out."""
-        done = self.run("cat", path)
-        if done.status:
-            raise CheckError(f"reading {path} in a container failed ({done.status}): {text(done.stderr)}")
-        return done.stdout
+        return self.inside().read(path)
 
     def figures(self) -> Figures:
         """The figures under instruction counting. Raises Skipped when the guest does not boot at all."""
@@ -173,11 +213,6 @@ class Evidence:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        if self._session is not None:
-            self._session.close()
+        for name in list(self._guests):
+            self.close(name)
         self._undo.close()
-
-
-def text(data: bytes) -> str:
-    """Bytes from a guest as a short line for a person."""
-    return "".join(c if c.isprintable() else " " for c in data.decode(errors="replace")).strip()[:200]

@@ -21,7 +21,12 @@ from ..errors import InputError
 from .oci import DEFAULT_PATH
 
 GUEST = "/guest"
-TOOLS = ("cat", "sh", "sha256sum", "sleep")
+TOOLS = (
+    "cat", "chown", "cp", "date", "dd", "grep", "head", "hostname", "id", "ls", "mkdir", "mknod", "mount", "readlink",
+    "seq", "sh", "sha256sum", "sleep", "stat", "stty", "touch", "tty", "uname", "wc",
+)  # fmt: skip
+RARE_TOOLS = ("dmesg", "ifconfig", "ip", "nc", "ping", "setpriv", "unshare")
+"""Programs that not every system has: what needs one of them is skipped where it is not there."""
 
 UNKNOWN_FILE_SYSTEM = os.strerror(errno.ENODEV)
 """What mount(2) says of a file system that the kernel does not have."""
@@ -44,7 +49,7 @@ def folder() -> Iterator[Path]:
         (root / "bin").mkdir()
         shutil.copyfile(busybox, root / "bin" / "busybox")
         (root / "bin" / "busybox").chmod(0o755)
-        for tool in TOOLS:
+        for tool in (*TOOLS, *RARE_TOOLS):
             (root / "bin" / tool).symlink_to("busybox")
         yield root
 

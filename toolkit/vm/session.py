@@ -154,11 +154,7 @@ class Session:
         program; ``mounts`` come on top of the usual ones. Raises CommandNotStarted, and as `run` does.
         """
         try:
-            if not self._has_sandbox:
-                self.agent.create_sandbox()
-                self._has_sandbox = True
-            storages, root = self._root
-            container = self.agent.create_container(container_spec(process, mounts=mounts, **root), storages=storages)
+            container = self.create(process, mounts=mounts)
             running = _started(container, process)
             if started:
                 started(running)
@@ -168,6 +164,28 @@ class Session:
         except AgentGone as gone:
             raise self._lost("the container ended") or gone from gone
         return done
+
+    def create(
+        self,
+        process: Process,
+        *,
+        mounts: Sequence[Mount] = (),
+        adjust: Callable[[Any], None] | None = None,
+        storages: Sequence[Any] = (),
+        **spec: Any,
+    ) -> Container:
+        """Make a container without starting it; the sandbox first, if there is none yet.
+
+        ``adjust`` may change the OCI specification; ``spec`` as `oci.container_spec` takes it.
+        """
+        if not self._has_sandbox:
+            self.agent.create_sandbox()
+            self._has_sandbox = True
+        shared, root = self._root
+        message = container_spec(process, mounts=mounts, **{**root, **spec})
+        if adjust:
+            adjust(message)
+        return self.agent.create_container(message, storages=(*shared, *storages))
 
     def figures(self) -> dict[str, float]:
         """How the boot went, in seconds and MiB: of this host and this moment, unlike what ``measure.py`` counts."""

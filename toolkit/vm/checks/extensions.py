@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from ..checks import FAIL, PASS, Skipped, Verdict
-from ..image import mbr, verity
-from ..image.erofs_read import ErofsReader
-from ..image.filesystem import DamagedError, walk
-from ..image.layout import layout_of
-from .built_set import ExtensionImage
-from .evidence import Evidence, text
-from .oci import Mount
+from ...checks import FAIL, PASS, Check, Skipped, Verdict
+from ...image import mbr, verity
+from ...image.erofs_read import ErofsReader
+from ...image.filesystem import DamagedError, walk
+from ...image.layout import layout_of
+from ..built_set import ExtensionImage
+from ..evidence import Evidence, text
+from ..oci import Mount
 
 _IN_GUEST = "/run/kata-extensions"
 _IN_CONTAINER = "/run/extension"  # on the tmpfs that every container has there
@@ -87,3 +87,8 @@ def _problem_in_guest(evidence: Evidence, image: ExtensionImage, expected: Mappi
     digests = {line[66:]: line[:64] for line in read.stdout.decode(errors="surrogateescape").splitlines()}
     wrong = [path for path, digest in expected.items() if digests.get(f"{_IN_CONTAINER}/{path}") != digest]
     return f"{wrong[0]} has other bytes in the guest" if wrong else None
+
+
+CHECKS: tuple[Check[Evidence], ...] = (
+    Check("extensions", "every extension image is mounted, and checked by dm-verity", extension_images),
+)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..checks import FAIL, PASS, SKIP, Check, Skipped, Verdict
-from ..errors import CheckError
-from .evidence import Evidence
+from ...checks import FAIL, PASS, SKIP, Check, Skipped, Verdict
+from ...errors import CheckError
+from ..evidence import Evidence
 
 _MIB = 1 << 20
 

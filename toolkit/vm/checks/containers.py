@@ -1,0 +1,381 @@
+"""What containers do, through the agent's protocol: the table of `container_table.py`, and what takes more steps."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...checks import FAIL, PASS, Check, Skipped, Verdict
+from ...errors import CheckError
+from .. import agent_pb2 as pb
+from ..agent_client import AgentError, AgentSilent, Container, Running
+from ..evidence import Evidence, text
+from ..inside import RUN_SECONDS, Inside
+from ..oci import Mount, Process
+from .container_table import CASES, Case
+
+_EXIT_CODES = (0, 1, 3, 42, 255)
+_SIGNALLED = 128
+_KILL, _TERM = 9, 15
+_MIB = 1 << 20
+_MANY_LINES = 150_000  # 1 MiB of output
+_QUIET_SECONDS = 0.5
+_SLEEP = Process(("sleep", "1000"))
+_PEER = "/run/peer"  # where containers mount what they share
+
+
+def _needs(evidence: Evidence, *symbols: str) -> None:
+    config = evidence.config
+    for symbol in symbols:
+        if config.get(symbol) not in ("y", "m"):
+            raise Skipped(f"the set's kernel is built without {symbol}")
+
+
+def _case(case: Case) -> Callable[[Evidence], Verdict]:
+    def check(evidence: Evidence) -> Verdict:
+        _needs(evidence, *case.needs)
+        inside = evidence.inside()
+        inside.needs_tools(*case.tools)
+        process = Process(**{"args": ("sh", "-c", case.script), **case.process})
+        done = inside.finished(process, stdin=case.stdin, adjust=case.adjust, **case.container)
+        out, err = (data.decode(errors="replace").replace("\r", "").strip() for data in (done.stdout, done.stderr))
+        right = done.status == case.status and re.fullmatch(case.out, out, re.DOTALL)
+        if right and (case.err is None or re.fullmatch(case.err, err, re.DOTALL)):
+            return Verdict(PASS, text((out or err or f"exit code {done.status}").encode()) + inside.whose_tools)
+        return Verdict(FAIL, f"exit code {done.status}, output {_short(out)}, errors {_short(err)}")
+
+    check.__doc__ = case.title
+    return check
+
+
+def _short(said: str) -> str:
+    return repr(said if len(said) < 120 else said[:100] + "…")
+
+
+# ---- the program and its streams ----
+
+
+def exit_codes(evidence: Evidence) -> Verdict:
+    """Exit codes come back as they are; a death by signal as 128 + its number."""
+    wrong = []
+    for code in _EXIT_CODES:
+        done = evidence.run("sh", "-c", f"exit {code}")
+        if done.status != code:
+            wrong.append(f"`exit {code}` gave {done.status}")
+    # From outside: a container's first process does not die of what it sends itself.
+    killed = evidence.run("sleep", "1000", started=lambda program: program.signal(_KILL)).status
+    if killed != _SIGNALLED + _KILL:
+        wrong.append(f"death by SIGKILL gave {killed}")
+    if wrong:
+        return Verdict(FAIL, "; ".join(wrong))
+    return Verdict(PASS, ", ".join(str(code) for code in (*_EXIT_CODES, _SIGNALLED + _KILL)))
+
+
+def stdin(evidence: Evidence) -> Verdict:
+    """What is written to a container's stdin comes back through it, byte for byte, and its end is seen."""
+    data = bytes(range(256)) * 256
+    done = evidence.run("cat", stdin=data)
+    if done.status == 0 and done.stdout == data:
+        return Verdict(PASS, f"{len(data)} bytes there and back")
+    return Verdict(FAIL, f"{len(done.stdout)} of {len(data)} bytes came back, exit code {done.status}")
+
+
+def large_output(evidence: Evidence) -> Verdict:
+    """Output that is much larger than any buffer on its way comes back whole and in order."""
+    done = evidence.run("seq", "1", str(_MANY_LINES))
+    expected = "".join(f"{number}\n" for number in range(1, _MANY_LINES + 1)).encode()
+    if done.stdout == expected:
+        return Verdict(PASS, f"{len(expected)} bytes, in order")
+    return Verdict(FAIL, f"{len(done.stdout)} bytes of {len(expected)}, and not the ones that were written")
+
+
+def resize(evidence: Evidence) -> Verdict:
+    """A terminal takes another size while a program runs on it."""
+    process = Process(("sh", "-c", "read x; stty size"), terminal=True, size=(24, 80))
+    done = evidence.inside().finished(process, stdin=b"\n", started=lambda running: running.resize(50, 120))
+    return _expect(text(done.stdout), "50 120")
+
+
+def signals(evidence: Evidence) -> Verdict:
+    """A program that catches SIGTERM gets it, and its own exit code comes back."""
+    script = "trap 'echo caught; exit 7' TERM; echo ready; sleep 1000 & wait"
+
+    def when_ready(running: Running) -> None:
+        if running.read_stdout(timeout_seconds=RUN_SECONDS) != b"ready\n":
+            raise CheckError("the program did not start as it should")
+        running.signal(_TERM)
+
+    done = evidence.inside().sh(script, started=when_ready)
+    return _expect(f"{text(done.stdout)} {done.status}", "caught 7")
+
+
+def no_such_program(evidence: Evidence) -> Verdict:
+    """A program that there is not is an error of its start, which names the reason; the agent lives on."""
+    inside = evidence.inside()
+    try:
+        inside.finished(Process(("/nonexistent/program",)))
+    except AgentError as error:
+        inside.session.agent.check()
+        return Verdict(PASS, f"refused: {error.text[:120]}")
+    return Verdict(FAIL, "a container with a program that there is not was started")
+
+
+# ---- several programs, several containers ----
+
+
+def execute(evidence: Evidence) -> Verdict:
+    """A further program in a running container shares its processes, its files and its host name; its exit code, user,
+    environment and directory are its own."""
+    inside = evidence.inside()
+    with inside.container(Process(("sh", "-c", "echo here >/tmp/mark; sleep 1000; :")), hostname="box") as container:
+        first = container.start()
+        waits = "until cat /tmp/mark; do sleep 0.1; done 2>/dev/null"
+        script = f"{waits}; cat /proc/1/comm; hostname; id -u; pwd; echo $V; exit 5"
+        process = Process(("sh", "-c", script), user=(77, 77), cwd="/proc", env={"V": "own"})
+        done = container.execute(process, "second").communicate(timeout_seconds=RUN_SECONDS)
+        first.signal(_KILL)
+        ended = first.wait(RUN_SECONDS)
+    found = f"{text(done.stdout)}; {done.status} {ended}"
+    return _expect(found, f"here sh box 77 /proc own; 5 {_SIGNALLED + _KILL}")
+
+
+def exec_streams(evidence: Evidence) -> Verdict:
+    """Several further programs at a time each have streams of their own."""
+    with evidence.inside().container(_SLEEP) as container:
+        container.start()
+        running = [container.execute(Process(("cat",)), f"cat-{number}") for number in range(4)]
+        for number, program in enumerate(running):
+            program.write_stdin(f"number {number}".encode())
+        for program in running:
+            program.close_stdin()
+        found = [program.communicate(timeout_seconds=RUN_SECONDS).stdout for program in running]
+    wrong = [number for number, data in enumerate(found) if data != f"number {number}".encode()]
+    return Verdict(FAIL, f"got {found}") if wrong else Verdict(PASS, f"{len(found)} programs, none got another's input")
+
+
+def end_of_all(evidence: Evidence) -> Verdict:
+    """When a container's first program ends, so does all that still runs in it."""
+    with evidence.inside().container(Process(("sh", "-c", "read x"))) as container:
+        first = container.start()
+        second = container.execute(_SLEEP, "second")
+        first.close_stdin()
+        found = (first.wait(RUN_SECONDS), second.wait(RUN_SECONDS))
+    return _expect(str(found), str((1, _SIGNALLED + _KILL)))
+
+
+def removed(evidence: Evidence) -> Verdict:
+    """A removed container is gone, with its daemons: no process of it is left in the guest, and its name is free."""
+    inside = evidence.inside()
+    with inside.container(Process(("sh", "-c", "(sleep 98765 &); (sleep 98765 &); echo up; sleep 98765"))) as container:
+        if container.start().read_stdout(timeout_seconds=RUN_SECONDS) != b"up\n":
+            raise CheckError("the container did not start as it should")
+        if _running(inside, "98765") < 3:
+            raise CheckError("its processes cannot be seen from a container with the guest's process ids")
+    left = _running(inside, "98765")
+    try:
+        container.start()
+    except AgentError as error:
+        gone = error.status
+    else:
+        return Verdict(FAIL, "a container that was removed can be started")
+    return (
+        Verdict(PASS, f"no process is left; asked for again: {gone}") if not left else Verdict(FAIL, f"{left} are left")
+    )
+
+
+def _running(inside: Inside, word: str) -> int:
+    """How many processes of the guest have a word among their arguments."""
+    # The pattern is not in its own command line.
+    script = f"grep -las '{word[0]}[{word[1]}]{word[2:]}' /proc/[0-9]*/cmdline | wc -l"
+    return int(inside.lines(script, namespaces=("mount", "uts", "ipc", "cgroup"))[0])
+
+
+def zombies(evidence: Evidence) -> Verdict:
+    """Processes that lose their parent do not stay behind as zombies, neither in the guest nor of further programs."""
+    inside = evidence.inside()
+    for _ in range(3):
+        inside.lines("for i in 1 2 3 4 5; do (sleep 0.01 &); done")
+    with inside.container(_SLEEP) as container:
+        container.start()
+        script = "for i in 1 2 3; do (sleep 0.01 &); done"
+        for number in range(3):
+            container.execute(Process(("sh", "-c", script)), f"e{number}").communicate(timeout_seconds=RUN_SECONDS)
+    script = "sleep 0.3; grep -ls '^State:.Z' /proc/[0-9]*/status | wc -l"
+    count = int(inside.lines(script, namespaces=("mount", "uts", "ipc", "cgroup"))[0])
+    return Verdict(FAIL, f"{count} zombies in the guest") if count else Verdict(PASS, "none in the guest")
+
+
+def together(evidence: Evidence) -> Verdict:
+    """Two containers of a sandbox share its network and its memory segments, and neither files nor processes."""
+    inside = evidence.inside()
+    namespaces = "for n in net ipc pid mnt; do readlink /proc/self/ns/$n; done"
+    script = f"echo secret >/tmp/own; {namespaces}; cat"
+    with inside.container(Process(("sh", "-c", script))) as one:
+        first = one.start()
+        own = first.read_stdout(timeout_seconds=RUN_SECONDS).split()
+        while len(own) < 4:
+            own += first.read_stdout(timeout_seconds=RUN_SECONDS).split()
+        *other, files = [*(line.encode() for line in inside.lines(f"{namespaces}; ls /tmp")), b""][:5]
+    same = [left == right for left, right in zip(own, other, strict=True)]
+    if same == [True, True, False, False] and not files:
+        return Verdict(PASS, f"both in {text(own[0])} and {text(own[1])}, with files and processes of their own")
+    names = ("network", "ipc", "pid", "mount")
+    told = ", ".join(
+        f"{'the same' if is_same else 'another'} {name}" for is_same, name in zip(same, names, strict=True)
+    )
+    return Verdict(FAIL, f"{told}; in its /tmp: {text(files) or 'nothing'}")
+
+
+def talk(evidence: Evidence) -> Verdict:
+    """Two containers of a sandbox reach each other on its loopback interface."""
+    inside = evidence.inside()
+    inside.needs_tools("nc")
+    with inside.container(Process(("sh", "-c", "echo hello | nc -l -p 7777 -w 20"))) as server:
+        running = server.start()
+        asks = "i=0; until nc -w 5 127.0.0.1 7777 </dev/null || [ $i -gt 50 ]; do i=$((i+1)); sleep 0.1; done"
+        found = inside.lines(asks)
+        running.signal(_KILL)
+    return _expect(" ".join(found), "hello")
+
+
+def shared_folder(evidence: Evidence) -> Verdict:
+    """A folder of the guest that two containers mount: what one writes the other reads, and cannot write if its own
+    mount is read-only."""
+    inside = evidence.inside()
+    inside.lines(f"mkdir {_PEER}/proof", mounts=(Mount(_PEER, "/run", "bind", ("rbind", "rw")),))
+    mounts = [Mount(_PEER, "/run/proof", "bind", ("rbind", mode)) for mode in ("rw", "ro")]
+    inside.lines(f"echo shared >{_PEER}/file", mounts=(mounts[0],))
+    done = inside.sh(f"cat {_PEER}/file; touch {_PEER}/other 2>/dev/null && echo written", mounts=(mounts[1],))
+    return _expect(text(done.stdout), "shared")
+
+
+def volume(evidence: Evidence) -> Verdict:
+    """A volume in the guest's memory (emptyDir with medium Memory) is shared by the containers that are given it."""
+    inside = evidence.inside()
+    path = "/run/kata-containers/sandbox/ephemeral/proof"
+    storage = pb.Storage(driver="ephemeral", source="tmpfs", fstype="tmpfs", mount_point=path, options=("size=8m",))
+    mount = Mount(_PEER, path, "bind", ("rbind", "rw"))
+    with inside.container(_SLEEP, storages=(storage,), mounts=(mount,)) as holder:
+        holder.start()
+        script = f"echo kept >{_PEER}/file"
+        holder.execute(Process(("sh", "-c", script)), "write").communicate(timeout_seconds=RUN_SECONDS)
+        found = inside.lines(f"cat {_PEER}/file; grep ' {_PEER} ' /proc/mounts | cut -d' ' -f3", mounts=(mount,))
+    return _expect(" ".join(found), "kept tmpfs")
+
+
+# ---- limits, as they work ----
+
+
+def oom(evidence: Evidence) -> Verdict:
+    """A container that takes more memory than it may is killed, and the host is told whose it was."""
+    _needs(evidence, "CONFIG_MEMCG")
+    inside = evidence.inside()
+    agent = inside.session.agent
+
+    def limit(spec: Any) -> None:
+        spec.linux.resources.memory.limit = 24 * _MIB
+
+    waiting = agent.begin("GetOOMEvent", pb.Empty())
+    script = "exec dd if=/dev/zero of=/dev/shm/f bs=1048576 count=60"
+    with inside.container(Process(("sh", "-c", script)), adjust=limit) as container:
+        status = container.start().wait(RUN_SECONDS)
+        try:
+            told = agent.finish(waiting, pb.OomEvent, 10).container_id
+        except (AgentError, AgentSilent) as error:
+            return Verdict(FAIL, f"ended with {status}, and the host was not told: {error}")
+    if (status, told) == (_SIGNALLED + _KILL, container.id):
+        return Verdict(PASS, f"killed ({status}) at 24 MiB, and GetOOMEvent named it")
+    return Verdict(FAIL, f"ended with {status}; GetOOMEvent named {told}, it is {container.id}")
+
+
+def update(evidence: Evidence) -> Verdict:
+    """A limit is changed while a container runs."""
+    _needs(evidence, "CONFIG_MEMCG")
+    with evidence.inside().container(_SLEEP) as container:
+        container.start()
+        request = pb.UpdateContainerRequest(container_id=container.id)
+        request.resources.memory.limit = 48 * _MIB
+        container.agent.call("UpdateContainer", request)
+        process = Process(("cat", "/sys/fs/cgroup/memory.max"))
+        done = container.execute(process, "look").communicate(timeout_seconds=RUN_SECONDS)
+    return _expect(text(done.stdout), str(48 * _MIB))
+
+
+def stats(evidence: Evidence) -> Verdict:
+    """What a container uses is told: processor time, memory, processes."""
+    with evidence.inside().container(
+        Process(("sh", "-c", "seq 1 20000 >/dev/null; sleep 1000 & echo done; wait"))
+    ) as container:
+        container.start().read_stdout(timeout_seconds=RUN_SECONDS)
+        found = container.agent.call("StatsContainer", _named(container), pb.StatsContainerResponse).cgroup_stats
+    cpu, memory = found.cpu_stats.cpu_usage.total_usage, found.memory_stats.usage.usage
+    pids = found.pids_stats.current
+    said = f"{cpu / 1e6:.1f} ms of processor time, {memory / 1024:.0f} KiB, {pids} processes"
+    return Verdict(PASS if cpu and memory and pids == 2 else FAIL, said)
+
+
+def pause(evidence: Evidence) -> Verdict:
+    """A paused container does nothing at all until it is resumed."""
+    with evidence.inside().container(Process(("sh", "-c", "while :; do echo; sleep 0.05; done"))) as container:
+        running = container.start()
+        if not running.read_stdout(timeout_seconds=RUN_SECONDS):
+            raise CheckError("the container wrote nothing")
+        container.agent.call("PauseContainer", _named(container))
+        paused = _falls_silent(running)
+        container.agent.call("ResumeContainer", _named(container))
+        resumed = bool(running.read_stdout(timeout_seconds=RUN_SECONDS))
+        running.signal(_KILL)
+    if paused and resumed:
+        return Verdict(PASS, "silent while paused, and on again when resumed")
+    return Verdict(
+        FAIL, f"{'silent' if paused else 'not silent'} while paused, {'on' if resumed else 'off'} afterwards"
+    )
+
+
+def _falls_silent(running: Running) -> bool:
+    """Whether its output ends: what it wrote before is read, then nothing comes for a while."""
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            running.read_stdout(timeout_seconds=_QUIET_SECONDS)
+        except AgentSilent:
+            return True
+    return False
+
+
+def _named(container: Container) -> object:
+    return pb.ContainerRequest(container_id=container.id)
+
+
+def _expect(found: str, expected: str) -> Verdict:
+    return Verdict(PASS, found) if found == expected else Verdict(FAIL, f"{found!r}, expected {expected!r}")
+
+
+_STEPS: tuple[tuple[str, str, Callable[[Evidence], Verdict]], ...] = (
+    ("exit-codes", "a container's exit code comes back", exit_codes),
+    ("stdin", "a container's input arrives", stdin),
+    ("large-output", "large output comes back whole", large_output),
+    ("terminal-resize", "a terminal can be resized", resize),
+    ("signals", "signals reach the program", signals),
+    ("no-such-program", "a program that there is not is told", no_such_program),
+    ("exec", "further programs run in a container", execute),
+    ("exec-streams", "further programs have their own streams", exec_streams),
+    ("end-of-all", "the end of the first program ends the others", end_of_all),
+    ("removed", "a removed container leaves nothing behind", removed),
+    ("zombies", "no zombies are left", zombies),
+    ("two-namespaces", "two containers share network and ipc only", together),
+    ("two-network", "two containers reach each other", talk),
+    ("bind-mount", "a folder can be shared, or read only", shared_folder),
+    ("memory-volume", "a volume in memory is shared", volume),
+    ("oom", "a container out of memory is killed, and told", oom),
+    ("update", "limits change while it runs", update),
+    ("stats", "what it uses is told", stats),
+    ("pause", "a container can be paused", pause),
+)
+
+CHECKS: tuple[Check[Evidence], ...] = (
+    *(Check(f"container-{case.name}", case.title, _case(case)) for case in CASES),
+    *(Check(f"container-{name}", title, run) for name, title, run in _STEPS),
+)
