@@ -103,8 +103,9 @@ class _Work:
         for item in items.values():
             if item.match and item.match.side.type == "tables":
                 path = self._target_path(f"{item.table}.{item.match.side.key}")
-                for section in [s for s in self.sheet.sections if s.element is not None and s.path == path]:
-                    self.sheet.sections.remove(section)
+                gone = [s for s in self.sheet.sections if s.element is not None and s.path == path]
+                self.sheet.sections = [s for s in self.sheet.sections if not any(s is one for one in gone)]
+                self.rows = {k: v for k, v in self.rows.items() if not any(v[0] is one for one in gone)}
 
     def _sections(self, pieces: list[Piece], *, first: bool) -> list[Section]:
         """For each piece the table of the new file where it, or what stays of it, goes; headers make theirs."""
@@ -149,15 +150,19 @@ class _Work:
 
     def _pair(self, piece: Piece, items: dict[Path, Item], section: Section, index: int) -> None:
         item = items.get(piece.path)
-        if item and item.match and item.match.side.type == "table" and isinstance(item.value, dict):
-            for path, inner in items.items():
-                if path[:-1] == piece.path:
-                    self._pair(Piece(path, "", "", toml_text(inner.value)), items, section, index)
-            return
+        if item is None or (item.match and item.match.side.type == "table"):
+            inside = _within(piece.path, items)
+            for inner in inside:
+                self._pair(Piece(inner.path, "", "", toml_text(inner.value)), items, section, index)
+            if inside:
+                return
         where = self._where(piece.path, index)
+        self._forget(self._name(piece.path))
         if item is None or item.match is None or item.match.shadow or not self._kept(piece.path):
             why, matters, hint = self._unread(piece, item)
-            self._leave_out(piece, section, Lost(self._name(piece.path), _value(piece), why, matters, where, hint))
+            self._leave_out(
+                piece, section, Lost(self._name(piece.path), _value(piece), why, matters, where, hint), item
+            )
             return
         self.written.add(item.match.setting.name)
         if item.match.setting.name in _RUST_NAMES and self.subject.target == "go":
@@ -172,9 +177,16 @@ class _Work:
         except NoCounterpartError as error:
             nothing = idle(item.value, item.match.side, self.subject.hypervisor)
             lost = Lost(self._name(piece.path), item.value, str(error), nothing is None, where)
-            self._leave_out(piece, section, lost)
+            self._leave_out(piece, section, lost, item)
             return
         self._place(piece, item, carried, section, where)
+
+    def _forget(self, key: str) -> None:
+        """What was told of a key that a drop-in gives anew."""
+        done = self.done
+        done.lost = [entry for entry in done.lost if entry.key != key]
+        done.inert = [entry for entry in done.inert if entry.key != key]
+        done.changed = [entry for entry in done.changed if entry.key != key]
 
     def _unread(self, piece: Piece, item: Item | None) -> tuple[str, bool, str | None]:
         """Why a key has no meaning to carry over."""
@@ -187,12 +199,17 @@ class _Work:
         near = self.read.known.near(item.table, item.key) if item else None
         return f"the {title} does not know it", False, f"did you mean {near}?" if near else None
 
-    def _leave_out(self, piece: Piece, section: Section, lost: Lost) -> None:
-        self.done.lost = [entry for entry in self.done.lost if entry.key != lost.key]
+    def _leave_out(self, piece: Piece, section: Section, lost: Lost, item: Item | None) -> None:
         self.done.lost.append(lost)
         text, key = piece.text or "", str(piece.path[-1])
         row = Row(key, lost.value, text, piece.before, piece.after, piece.separator, lost.why)
-        self._put(("lost", lost.key), section, row)
+        identity: tuple[Any, ...] = ("lost", lost.key)
+        side = item.match.setting.side(self.subject.target) if item and item.match else None
+        if side:  # a drop-in may take back what the base file says
+            _, element = _table_of(piece.path, self.read.known.any_case)
+            path = tables().table_path(side.table, self.subject.target, self.subject.hypervisor)
+            identity = (path, element, side.key) if (path, element, side.key) in self.rows else identity
+        self._put(identity, section, row)
 
     def _place(self, piece: Piece, item: Item, carried: Carried, section: Section, where: Where) -> None:
         side, value = carried.side, carried.value
@@ -210,7 +227,8 @@ class _Work:
             self.moved.append((identity, home, row))
         else:
             self._put(identity, home, Row(side.key, value, text, before, piece.after, piece.separator))
-        old, new = self._name(piece.path), ".".join((*path, side.key))
+        index = () if element is None else (element,)
+        old, new = self._name(piece.path), self._name((*path, *index, side.key))
         if old.lower() != new.lower() or not same(value, item.value):
             self.done.changed.append(Changed(old, item.value, new, value, where, carried.rounded))
         source = item.match.side if item.match else side
@@ -218,9 +236,9 @@ class _Work:
             None if side.heeded_by(self.subject.hypervisor) else f"it does nothing with {self.subject.hypervisor}"
         )
         if useless:
-            matters = idle(item.value, source, self.subject.hypervisor) is None
+            done_anyway = same(value, side.default_of(self.subject.hypervisor))
+            matters = not done_anyway and idle(item.value, source, self.subject.hypervisor) is None
             why = f"in the {self.subject.title(self.subject.target)}, {useless}"
-            self.done.inert = [entry for entry in self.done.inert if entry.key != old]
             self.done.inert.append(Lost(old, item.value, why, matters, where))
 
     def _put(self, identity: tuple[Any, ...], section: Section, row: Row) -> None:
@@ -253,6 +271,9 @@ class _Work:
             for position, (name, value) in enumerate(zip(_RUST_NAMES, values, strict=True)):
                 why = f"the {self.subject.title('rs')} wants it: {_RUST_NAMES[name]}"
                 self._add(self._home("runtime"), name.removeprefix("runtime."), value, why, position)
+            section = self._home("runtime")
+            if section.rows[len(values) :] and not section.rows[len(values)].before.startswith("\n"):
+                section.rows.insert(len(values), Row("", None, "", "\n"))
             self._home("agent")
         own = self.subject.title(self.subject.source)
         for setting, carried in silent_defaults(self.subject, self.written):
@@ -279,7 +300,7 @@ class _Work:
         compare(text, self.sheet.tree())
         self.done.text = text
         given = self._given()
-        boot = "initrd" if given.get("initrd") else "image"
+        boot = "image" if given.get("image") else "initrd"
         values = Values(self.subject.target, self.subject.hypervisor, self.subject.arch or "x86_64", boot, given)
         if not self.read.fragment:
             hints = ((b.message, b.hint) for b in broken(values))
@@ -298,6 +319,13 @@ class _Work:
             if side and isinstance(table, dict) and side.key in table:
                 found[setting.name] = table[side.key]
         return found
+
+
+def _within(path: Path, items: dict[Path, Item]) -> list[Item]:
+    """The keys of an inline table, those of tables in it included."""
+    below = [(inner[len(path) :], item) for inner, item in items.items() if inner[: len(path)] == path]
+    whole = [(rest, item) for rest, item in below if rest and not isinstance(item.value, dict)]
+    return [item for rest, item in whole if not any(isinstance(step, int) for step in rest)]
 
 
 def _homes(source: Dialect, target: Dialect) -> dict[str, str]:
