@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 PREFIX = "io.katacontainers.config.hypervisor."
-CONFIG_PATH = "io.katacontainers.config_path"
 
 # A VM's description: the annotation's key and the setting it stands for.
 _DESCRIPTION = {

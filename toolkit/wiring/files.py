@@ -47,8 +47,9 @@ def wiring_files(name: str, wrapper: str, prefix: str, arch: str, handlers: Sequ
 
 
 def _of_each(handlers: Sequence[Handler]) -> Iterator[tuple[str, str]]:
-    for handler in handlers:
+    for handler in trees.by_default(handlers).values():
         yield f"nerdctl/{handler.name}.args", _lines(trees.nerdctl(handler))
+    for handler in handlers:
         yield f"annotations/{handler.name}.args", _lines(trees.ctr(handler))
         yield f"annotations/{handler.name}.json", as_json({"annotations": dict(handler.annotations)})
         body = as_yaml(trees.pod(handler))

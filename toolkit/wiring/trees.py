@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .annotations import CONFIG_PATH
 from .handlers import Handler
 
 Tree = dict[str, Any]
@@ -76,11 +75,22 @@ def podman(handlers: Sequence[Handler]) -> Tree:
     return {"engine": {"runtimes": {handler.name: [handler.command] for handler in handlers if handler.command}}}
 
 
+def by_default(handlers: Sequence[Handler]) -> dict[str, Handler]:
+    """The handlers whose configuration can be the default one of its dialect: where Kata looks below /etc → handler.
+
+    It is all that a manager has which cannot tell a shim its configuration.
+    """
+    places = {"go": "etc/kata-containers/configuration.toml", "rs": "etc/kata-containers/runtime-rs/configuration.toml"}
+    found: dict[str, Handler] = {}
+    for handler in handlers:
+        found.setdefault(places[handler.dialect], handler)
+    return found
+
+
 def nerdctl(handler: Handler) -> list[str]:
-    """Arguments of ``nerdctl run``: it can pass a shim no options, so an annotation names the configuration."""
+    """Arguments of ``nerdctl run``, which can tell a shim no configuration: it takes the default one."""
     return [
         f"--runtime={handler.runtime_type}",
-        f"--annotation={CONFIG_PATH}={handler.config}",
         *([f"--snapshotter={handler.snapshotter}"] if handler.snapshotter else []),
     ]
 

@@ -59,7 +59,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """What was done: to which file, for each handler, and the file's text (None: links were made)."""
+    """What was done: to which file, for each handler (or link), and the file's text (None: links were made)."""
 
     manager: str
     file: Path
@@ -190,23 +190,21 @@ def _replace(file: Path, text: str, *, keep: bool) -> None:
 
 
 def _link(folder: Path, handlers: Sequence[Handler], wish: Wish) -> Wired:
-    """containerd finds a shim by its name on its PATH: a link to each."""
-    links = {handler.name: (folder / Path(handler.shim).name, handler.shim) for handler in handlers}
-    found = {name: _target(link) for name, (link, _) in links.items()}
-    wrong = [name for name, (_, shim) in links.items() if found[name] not in (None, shim)]
-    stuck = [name for name in wrong if not wish.force or not links[name][0].is_symlink()]
-    if stuck:
-        raise InputError.many(
-            Problem(
-                f"{links[name][0]} is there already, and is no link to {links[name][1]}",
-                None,
-                "--force puts a link in a link's place" if links[name][0].is_symlink() else "move it away",
-            )
-            for name in stuck
-        )
-    done = {}
-    for name, (link, shim) in links.items():
-        done[name] = _linked(link, shim, found[name], wish)
+    """containerd finds a shim by its name on its PATH, and the shim its configuration at the default place."""
+    links: dict[Path, str] = {}
+    for place, handler in trees.by_default(handlers).items():
+        links[folder / Path(handler.shim).name] = handler.shim
+        links[wish.root / place] = handler.config
+    found = {link: _target(link) for link in links}
+    problems = []
+    for link, target in links.items():
+        if found[link] in (None, target) or (wish.force and link.is_symlink()):
+            continue
+        hint = "--force puts a link in a link's place" if link.is_symlink() else "move it away"
+        problems.append(Problem(f"{link} is there already, and is no link to {target}", None, hint))
+    if problems:
+        raise InputError.many(problems)
+    done = {str(link): _linked(link, target, found[link], wish) for link, target in links.items()}
     changed = any(what not in ("unchanged", "absent") for what in done.values())
     return Wired(wish.manager, folder, changed, done, None)
 
