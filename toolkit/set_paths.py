@@ -53,6 +53,11 @@ def initrd(name: str) -> str:
     return f"{SHARE}/{name}.initrd"
 
 
+def sealed(name: str) -> str:
+    """Kernel, initrd and command line of the set ``name`` in one encrypted file, which the owner of a key makes."""
+    return f"{SHARE}/{name}-se.img"
+
+
 def licences(name: str) -> str:
     """The folder of the set ``name`` with licences, copyright files and what there is to say of sources."""
     return f"share/{name}/licences"
@@ -63,8 +68,18 @@ def runtime_config(file: str) -> str:
     return f"{DEFAULTS}/{file}"
 
 
+def flavour_of(config: str) -> str:
+    """Kata's own name of a runtime configuration, as its file says it: ``qemu``, ``qemu-runtime-rs``."""
+    return config.rpartition("/")[2].removesuffix(".toml").removeprefix("configuration-")
+
+
+def wiring(name: str, file: str) -> str:
+    """A file of the set ``name`` that tells a container manager of its runtime handlers; see `wiring.files`."""
+    return f"share/{name}/{file}"
+
+
 def wrapper(name: str) -> str:
-    """The runtime wrapper."""
+    """The runtime wrapper; ``NAME-FLAVOUR`` is the one for one of several configurations."""
     return f"bin/{name}"
 
 

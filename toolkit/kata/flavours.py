@@ -8,7 +8,7 @@ says only what is different there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from .. import resources
 from ..errors import InternalError
 from ..spec.model import Dialect
+from .keys import DIALECTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,10 @@ class Flavour:
     """One flavour, its base already taken into account.
 
     ``files``: where each dialect that has it keeps its file, below share/defaults/kata-containers; ``arches``: where
-    that dialect has it, by Kata's names; ``boots``: what the guest can boot from. ``written`` are entries of the data:
-    what a file of ours says unless the spec says otherwise.
+    that dialect has it, by Kata's names; ``boots``: what the guest can boot from in each; ``nvdimm``: the architectures
+    where an image with a DAX header is mapped. ``kernel``: ``vmlinux``, ``bzimage``, ``sealed`` (one file with kernel,
+    initrd and command line, which its owner makes) or ``none`` (the VM is made elsewhere). ``written`` are entries of
+    the data: what a file of ours says unless the spec says otherwise.
     """
 
     name: str
@@ -32,13 +35,19 @@ class Flavour:
     vmm: str
     files: Mapping[str, str]
     arches: Mapping[str, tuple[str, ...]]
-    boots: tuple[str, ...]
+    boots: Mapping[str, tuple[str, ...]]
+    nvdimm: tuple[str, ...]
+    kernel: str
     kernel_params: tuple[str, ...]
     written: tuple[Mapping[str, Any], ...]
 
     def has(self, dialect: str, arch: str) -> bool:
         """Whether Kata has this flavour in that dialect on that architecture (Kata's name)."""
         return arch in self.arches.get(dialect, ())
+
+    def dialects(self, arch: str) -> tuple[Dialect, ...]:
+        """The dialects that have it there; where none has, those that have it elsewhere."""
+        return tuple(d for d in DIALECTS if self.has(d, arch)) or tuple(d for d in DIALECTS if d in self.files)
 
     def entries(self, dialect: Dialect, arch: str) -> tuple[Mapping[str, Any], ...]:
         """What is written in one dialect on one architecture."""
@@ -58,21 +67,27 @@ def make_flavours(document: Mapping[str, Any]) -> dict[str, Flavour]:
     found: dict[str, Flavour] = {}
     for name, data in document["flavours"].items():
         base = found[data["base"]] if "base" in data else None
-        found[name] = _flavour(name, data, base)
+        found[name] = _flavour(name, data, base, document["common"])
     return found
 
 
-def _flavour(name: str, data: Mapping[str, Any], base: Flavour | None) -> Flavour:
+def _flavour(name: str, data: Mapping[str, Any], base: Flavour | None, common: Sequence[Mapping[str, Any]]) -> Flavour:
     changed = {entry["setting"] for entry in data.get("written", ())} | set(data.get("unwritten", ()))
-    kept = tuple(entry for entry in base.written if entry["setting"] not in changed) if base else ()
+    kept = tuple(entry for entry in (base.written if base else common) if entry["setting"] not in changed)
+
+    def own(key: str, otherwise: Any) -> Any:
+        return data.get(key, getattr(base, key) if base else otherwise)
+
     return Flavour(
         name=name,
         title=data["title"],
         vmm=data["vmm"] if base is None else base.vmm,
         files=data["files"],
         arches={dialect: tuple(arches) for dialect, arches in data["arches"].items()},
-        boots=tuple(data["boots"] if "boots" in data or base is None else base.boots),
-        kernel_params=tuple(data["kernel_params"] if "kernel_params" in data or base is None else base.kernel_params),
+        boots={dialect: tuple(boots) for dialect, boots in own("boots", {}).items()},
+        nvdimm=tuple(own("nvdimm", ())),
+        kernel=own("kernel", "vmlinux"),
+        kernel_params=tuple(own("kernel_params", ())),
         written=(*kept, *data.get("written", ())),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from .. import set_paths
 from ..errors import InputError, InternalError, Problem, Where
 from ..spec.model import Dialect, Hypervisor
-from .flavours import flavour, flavours
+from .flavours import Flavour, flavour, flavours
 from .keys import DIALECTS, tables
 from .request import NOTHING_BUILT, Built, Request
 from .rules import Values, broken
@@ -62,14 +62,17 @@ def _values(request: Request, built: Built) -> tuple[dict[Dialect, dict[str, Any
 
 def _for_dialect(dialect: Dialect, request: Request, built: Built, given: Mapping[str, Any]) -> dict[str, Any]:
     known = tables()
-    entries = flavour(request.hypervisor.name).entries(dialect, request.arch)
+    kind = flavour(request.hypervisor.name)
+    entries = [e for e in kind.entries(dialect, request.arch) if _heeded(e["setting"], dialect, kind.vmm)]
     values: dict[str, Any] = {}
     for entry in entries:
         if "value" in entry:
             value, own_words = entry["value"], "dialect" in entry
             values[entry["setting"]] = value if own_words else _written(entry["setting"], dialect, value)
-    if request.hypervisor.boot == "image":
-        values["disable_image_nvdimm"] = _written("disable_image_nvdimm", dialect, not request.dax)
+    if request.hypervisor.boot != "image":
+        values.pop("disable_image_nvdimm", None)
+    elif request.dax and request.arch in kind.nvdimm:
+        values["disable_image_nvdimm"] = _written("disable_image_nvdimm", dialect, False)
     values.update(given)
     for entry in entries:
         name = entry["setting"]
@@ -92,18 +95,27 @@ def _written(name: str, dialect: Dialect, value: Any) -> Any:
     return carried(value, setting.carry, side) if dialect == "rs" else value
 
 
+def _heeded(name: str, dialect: Dialect, vmm: str) -> bool:
+    """Whether a setting does anything there; one that the dialect does not know is left to `_written`."""
+    setting = tables().find(name)
+    side = setting.side(dialect) if setting else None
+    return side is None or (side.heeded_by(vmm) and not side.inert)
+
+
 def _decided(dialect: Dialect, request: Request, built: Built) -> dict[str, Any]:
     """What follows from the rest of the spec and from what was built."""
-    decided: dict[str, Any] = {
-        "kernel": request.installed(set_paths.kernel(built.release)),
-        "kernel_params": " ".join(kernel_params(request)),
-    }
+    decided: dict[str, Any] = {}
     if dialect == "rs":  # which looks its tables up by these names; the Go runtime takes the ones there are
         decided |= {
             "runtime.name": "virt_container",
             "runtime.hypervisor_name": request.hypervisor.vmm,
             "runtime.agent_name": "kata",
         }
+    kind = flavour(request.hypervisor.name)
+    if kind.kernel == "none":
+        return decided
+    decided["kernel"] = request.installed(_kernel(kind, request, built))
+    decided["kernel_params"] = " ".join(kernel_params(request))
     if request.extensions:
         decided["guest_extension_images"] = [
             {
@@ -113,10 +125,20 @@ def _decided(dialect: Dialect, request: Request, built: Built) -> dict[str, Any]
             }
             for name in request.extensions
         ]
+    if kind.kernel == "sealed":
+        return decided
     if request.hypervisor.boot == "initrd":
         return {**decided, "initrd": request.installed(set_paths.initrd(request.name))}
     decided |= {"image": request.installed(set_paths.image(request.name)), "rootfs_type": request.rootfs_type}
     return {**decided, "kernel_verity_params": built.verity} if request.verity else decided
+
+
+def _kernel(kind: Flavour, request: Request, built: Built) -> str:
+    """The file below the prefix that is booted. Only x86 has a compressed kernel that boots like the other one."""
+    if kind.kernel == "sealed":
+        return set_paths.sealed(request.name)
+    compressed = kind.kernel == "bzimage" and request.arch == "x86_64"
+    return set_paths.bzimage(built.release) if compressed else set_paths.kernel(built.release)
 
 
 def _between(dialect: Dialect, request: Request, values: Mapping[str, Any], chosen: list[Chosen]) -> list[Problem]:

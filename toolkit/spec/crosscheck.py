@@ -7,7 +7,7 @@ where its default would make a rule complain, the rule names it in ``needs``, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..arch import arch_of
 from ..errors import InputError, Problem
@@ -20,6 +20,14 @@ from .extension_rules import (
     extension_names,
     extensions_are_attached,
     extensions_are_mounted,
+)
+from .hypervisor_rules import (
+    HYPERVISORS,
+    boots_what_is_built,
+    flavours_exist,
+    kernel_is_right,
+    memory_budget_possible,
+    settings_hold,
 )
 from .image_rules import image_compression, image_layout, image_room, image_size, kernel_reads_root
 from .model import (
@@ -40,8 +48,6 @@ from .yamltree import Steps, Tree
 SOURCE = ("kernel", "source")
 CMDLINE = ("kernel", "cmdline")
 PATCHES = ("kernel", "patches")
-HYPERVISORS = ("runtime", "hypervisors")
-
 
 _BY_RUNTIME = "the runtime writes it, to match what is booted"
 CMDLINE_CONFLICTS = {
@@ -66,7 +72,6 @@ BUDGET_FLOORS = {
     "vmlinux_mib": (1, "a Linux kernel that can run a container is larger"),
     "boot_minstr": (20, "the firmware alone takes about 20 million"),
 }
-_PAGE_STRUCT_SHARE = 64  # struct page: 64 bytes for each 4 KiB page (include/linux/mm_types.h)
 
 # Programs of Kata itself: in one bin folder with them, the wrapper would take their place.
 KATA_PROGRAMS = frozenset(("kata-runtime", "kata-agent", "kata-agent-ctl", "kata-ctl", "kata-monitor"))
@@ -196,27 +201,6 @@ def _cmdline_words(read: Read) -> Iterator[Problem]:
         )
 
 
-def _boots_what_is_built(read: Read) -> Iterator[Problem]:
-    spec, tree = read.spec, read.tree
-    for hypervisor in spec.hypervisors:
-        if hypervisor.boot == "initrd" and not spec.initrd.enabled:
-            where = tree.value_where((*HYPERVISORS, hypervisor.name, "boot"))
-            yield Problem(f"{hypervisor.name} boots the initrd, which is not built", where, "set initrd.enabled: true")
-
-
-def _settings(read: Read) -> Iterator[Problem]:
-    from ..kata.values import check_settings
-
-    for hypervisor in read.spec.hypervisors:
-        path = (*HYPERVISORS, hypervisor.name)
-        if read.lacks((*path, "dialects")) or read.lacks((*path, "boot")):
-            continue
-        for problem in check_settings(
-            hypervisor, read.spec.kata, arch=arch_of(read.spec.arch).uname, dax=read.spec.image.dax
-        ):
-            yield problem if problem.where else replace(problem, where=read.tree.key_where((*path, "settings")))
-
-
 def _budgets_possible(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
     for name, (floor, reason) in BUDGET_FLOORS.items():
@@ -224,23 +208,6 @@ def _budgets_possible(read: Read) -> Iterator[Problem]:
         if limit is not None and limit < floor:
             where = tree.value_where(("budgets", name))
             yield Problem(f"budgets.{name} is below what is possible, {floor}: {reason}", where)
-
-
-def _memory_budget_possible(read: Read) -> Iterator[Problem]:
-    from ..kata.guest import guest_settings
-
-    limit = read.spec.budgets.guest_overhead_mib
-    for hypervisor in read.spec.hypervisors if limit is not None else ():
-        try:
-            memory = guest_settings(read.spec, hypervisor.name).memory_mib
-        except InputError:
-            continue  # the settings' own rule has said so
-        if limit is not None and limit < memory / _PAGE_STRUCT_SHARE:
-            yield Problem(
-                f"budgets.guest_overhead_mib is below what is possible, {memory / _PAGE_STRUCT_SHARE:g}: "
-                f"of {memory} MiB of memory, the kernel's page descriptors alone take as much",
-                read.tree.value_where(("budgets", "guest_overhead_mib")),
-            )
 
 
 def _wrapper_name(read: Read) -> Iterator[Problem]:
@@ -287,10 +254,12 @@ RULES = (
     Rule(extensions_are_mounted, needs=(("agent",), ("rootfs",))),
     Rule(extensions_are_attached, needs=(HYPERVISORS,)),
     Rule(_cmdline_words),
-    Rule(_boots_what_is_built, needs=(("initrd", "enabled"),)),
-    Rule(_settings),
+    Rule(flavours_exist, needs=(("arch",),)),
+    Rule(boots_what_is_built, needs=(("initrd", "enabled"),)),
+    Rule(kernel_is_right, needs=(SOURCE, ("arch",))),
+    Rule(settings_hold, needs=(("arch",),)),
     Rule(_budgets_possible),
-    Rule(_memory_budget_possible, needs=(HYPERVISORS,)),
+    Rule(memory_budget_possible, needs=(HYPERVISORS,)),
     Rule(image_room),
     Rule(image_size, needs=(HYPERVISORS, ("image", "align_mib"))),
     Rule(image_layout, needs=(("image", "dax"), ("image", "verity"))),

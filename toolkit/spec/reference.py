@@ -60,22 +60,34 @@ def _section(root: Schema, schema: Schema, path: str) -> Iterator[str]:
                     yield from _section(root, sub, f"{path}.{key}")
         else:
             yield "It has no other keys.\n"
-    for key, sub in properties.items():
+    for keys, sub in _alike(properties):
         if "properties" in sub:
+            key = keys[0] if len(keys) == 1 else "NAME"
             yield from _section(root, sub, f"{path}.{key}" if path else key)
+
+
+def _alike(properties: dict[str, Schema]) -> Iterator[tuple[list[str], Schema]]:
+    """The keys of a mapping, those of one and the same description together."""
+    seen: dict[str, list[str]] = {}
+    for key, sub in properties.items():
+        seen.setdefault(json.dumps(sub) if "properties" in sub else key, []).append(key)
+    for keys in seen.values():
+        yield keys, properties[keys[0]]
 
 
 def _table(properties: dict[str, Schema], required: list[str], path: str) -> str:
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
-    for key, sub in properties.items():
-        meaning = sub["description"]
-        if "properties" in sub and sub.get("default") is not None:
-            inner = f"{path}.{key}" if path else key
-            meaning += f" See [{inner}](#{inner.replace('.', '')})."
+    for keys, sub in _alike(properties):
+        key, meaning = keys[0], sub["description"]
+        if len(keys) > 1 or ("properties" in sub and sub.get("default") is not None):
+            last = key if len(keys) == 1 else "NAME"
+            inner = f"{path}.{last}" if path else last
+            meaning += f" See [{inner}](#{inner.replace('.', '').lower()})."
         elif "examples" in sub:
             meaning += f" Example: {', '.join(_code(example) for example in sub['examples'])}."
         default = "**required**" if key in required else _code(sub["default"]) if "default" in sub else ""
-        rows.append(f"| `{key}` | {_value(sub)} | {default} | {meaning} |")
+        names = ", ".join(f"`{name}`" for name in keys)
+        rows.append(f"| {names} | {_value(sub)} | {default} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 

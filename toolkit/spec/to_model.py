@@ -264,13 +264,11 @@ def _agent(value: Document, base: Path, tree: Tree) -> Agent:
 
 def _hypervisor(name: str, value: Document, tree: Tree, arch: str) -> Hypervisor:
     path = ("runtime", "hypervisors", name)
-    kind = flavour(name)
-    dialects = tuple(value.get("dialects", kind.dialects(arch)))
     where: dict[str, Where] = {key: tree.key_where((*path, "settings", key)) for key in value["settings"]}
     return Hypervisor(
         name=name,
-        boot=value.get("boot", kind.usual_boot(dialects)),
-        dialects=dialects,
+        boot=value["boot"],
+        dialects=tuple(value.get("dialects", flavour(name).dialects(arch))),
         settings=value["settings"],
         where=where,
         boot_where=tree.value_where((*path, "boot")),
