@@ -157,12 +157,6 @@ def test_before_4_0_a_go_shim_is_told_by_kata_conf_file(install: Install) -> Non
     assert chosen.env[b"KATA_CONF_FILE"] == b"/mine.toml"
 
 
-def test_a_rust_shim_is_never_told_since_it_would_override_config_path(install: Install) -> None:
-    it = install(kata="3.21", configs=(RUST,))
-    it.put(it.prefix / "bin/containerd-shim-kata-v2", it.rust)
-    assert b"KATA_CONF_FILE" not in it.call(*SHIM_START, executable=it.shim).env
-
-
 def test_the_go_shim_is_preferred_where_go_comes_first_and_rust_where_rust_does(install: Install) -> None:
     it = install(configs=(RUST, GO))
     go = it.put(it.prefix / "bin/containerd-shim-kata-v2", it.go)

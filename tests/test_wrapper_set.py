@@ -156,8 +156,13 @@ def test_artifacts_are_listed_as_json(install: Install) -> None:
             for kind, path, content in BUILT
         ],
         "configs": [
-            {"hypervisor": "qemu", "dialect": "go", "path": f"{it.prefix}/{GO_CONFIG}"},
-            {"hypervisor": "qemu", "dialect": "rs", "path": f"{it.prefix}/{RUST_CONFIG}"},
+            {"hypervisor": "qemu", "flavour": "qemu", "dialect": "go", "path": f"{it.prefix}/{GO_CONFIG}"},
+            {
+                "hypervisor": "qemu",
+                "flavour": "qemu-runtime-rs",
+                "dialect": "rs",
+                "path": f"{it.prefix}/{RUST_CONFIG}",
+            },
         ],
     }
 

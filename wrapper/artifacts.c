@@ -90,13 +90,13 @@ int check_sizes(void)
     return 0;
 }
 
-int check_config(const char *dialect, char *path)
+int check_config(const struct call *call, const char *dialect, char *path)
 {
     struct text err = {.fd = STDERR_FILENO};
     struct stat st;
 
     for (size_t i = 0; i < the_set.config_count; i++) {
-        if (strcmp(the_set.configs[i].dialect, dialect))
+        if (!is_meant(call, &the_set.configs[i]) || strcmp(the_set.configs[i].dialect, dialect))
             continue;
         if (join(path, the_set.prefix, the_set.configs[i].path) && !stat(path, &st) && S_ISREG(st.st_mode))
             return 0;
@@ -108,7 +108,12 @@ int check_config(const char *dialect, char *path)
     put(&err, the_set.name);
     put(&err, ": the set has no configuration for the ");
     put(&err, strcmp(dialect, "go") ? "Rust" : "Go");
-    put(&err, " runtime\n");
+    put(&err, " runtime");
+    if (call->hypervisor) {
+        put(&err, " with ");
+        put(&err, call->hypervisor);
+    }
+    put(&err, "\n");
     flush(&err);
     return EXIT_CONFIG;
 }
@@ -153,6 +158,7 @@ int print_artifacts(void)
     for (size_t i = 0; i < the_set.config_count; i++) {
         const struct config *c = &the_set.configs[i];
         put_member(&out, i ? ",\n  {" : "\n  {", "hypervisor", c->hypervisor);
+        put_member(&out, ", ", "flavour", c->flavour);
         put_member(&out, ", ", "dialect", c->dialect);
         put_path(&out, tree, c->path);
         put(&out, "}");

@@ -117,16 +117,17 @@ static bool find_by_candidate(const struct candidate *c, struct runtime *found)
     return false;
 }
 
-static bool has_config(const char *dialect)
+static bool has_config(const struct call *call, const char *dialect)
 {
     for (size_t i = 0; i < the_set.config_count; i++)
-        if (!strcmp(the_set.configs[i].dialect, dialect))
+        if (is_meant(call, &the_set.configs[i]) && !strcmp(the_set.configs[i].dialect, dialect))
             return true;
     return false;
 }
 
-static int not_found(enum role role)
+static int not_found(const struct call *call)
 {
+    enum role role = call->role;
     struct text err = {.fd = STDERR_FILENO};
     const char *list = getenv("PATH");
 
@@ -136,7 +137,7 @@ static int not_found(enum role role)
     put(&err, "; looked for:\n");
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
         const struct candidate *c = &candidates[i];
-        if (c->role != role || !has_config(c->dialect))
+        if (c->role != role || !has_config(call, c->dialect))
             continue;
         const char *const prefixes[] = {the_set.prefix, KATA_PREFIX};
         for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes; k++) {
@@ -191,15 +192,15 @@ static bool is_other_role(enum role role, const char *name)
     return !strncmp(name, "containerd-shim-", sizeof "containerd-shim-" - 1);
 }
 
-static int find_in_folder(enum role role, const char *chosen, const char *folder, struct runtime *found)
+static int find_in_folder(const struct call *call, const char *chosen, const char *folder, struct runtime *found)
 {
     char last[PATH_MAX] = "";
 
     for (size_t i = 0; i < the_set.config_count; i++) /* the preferred dialect first */
         for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
             const struct candidate *c = &candidates[k];
-            if (c->role != role || strcmp(c->dialect, the_set.configs[i].dialect)
-                || !join(found->path, folder, c->name))
+            if (c->role != call->role || !is_meant(call, &the_set.configs[i])
+                || strcmp(c->dialect, the_set.configs[i].dialect) || !join(found->path, folder, c->name))
                 continue;
             if (accept(found->path, found) && !strcmp(c->dialect, found->dialect))
                 return 0;
@@ -209,7 +210,7 @@ static int find_in_folder(enum role role, const char *chosen, const char *folder
     return bad_choice(chosen, last);
 }
 
-static int find_chosen(enum role role, const char *chosen, struct runtime *found)
+static int find_chosen(const struct call *call, const char *chosen, struct runtime *found)
 {
     char folder[PATH_MAX];
     struct stat st;
@@ -219,27 +220,28 @@ static int find_chosen(enum role role, const char *chosen, struct runtime *found
     if (!strchr(chosen, '/'))
         return find_on_path(chosen, NULL, found) ? 0 : bad_choice(chosen, "");
     if (!stat(chosen, &st) && S_ISDIR(st.st_mode))
-        return find_in_folder(role, chosen, chosen, found);
-    if (is_other_role(role, base_name(chosen))) {
+        return find_in_folder(call, chosen, chosen, found);
+    if (is_other_role(call->role, base_name(chosen))) {
         memcpy(folder, chosen, (size_t)(base_name(chosen) - chosen));
         folder[base_name(chosen) - chosen] = 0;
-        return find_in_folder(role, chosen, folder, found);
+        return find_in_folder(call, chosen, folder, found);
     }
     return accept(chosen, found) ? 0 : bad_choice(chosen, chosen);
 }
 
-int find_runtime(enum role role, struct runtime *found)
+int find_runtime(const struct call *call, struct runtime *found)
 {
     const char *chosen = getenv("KATA_RUNTIME");
 
     if (chosen && *chosen)
-        return find_chosen(role, chosen, found);
+        return find_chosen(call, chosen, found);
     for (size_t i = 0; i < the_set.config_count; i++) /* the preferred dialect first */
         for (size_t k = 0; k < sizeof candidates / sizeof *candidates; k++) {
             const struct candidate *c = &candidates[k];
-            if (c->role == role && !strcmp(c->dialect, the_set.configs[i].dialect)
+            if (c->role == call->role && is_meant(call, &the_set.configs[i])
+                && !strcmp(c->dialect, the_set.configs[i].dialect)
                 && (find_by_candidate(c, found) || find_on_path(c->name, c->dialect, found)))
                 return 0;
         }
-    return not_found(role);
+    return not_found(call);
 }

@@ -119,3 +119,11 @@ const char *base_name(const char *path)
 
     return slash ? slash + 1 : path;
 }
+
+const char *after_flag(const char *word, const char *flag)
+{
+    size_t length = strlen(flag);
+
+    word += word[1] == '-' ? 2 : 1;
+    return strncmp(word, flag, length) || (word[length] && word[length] != '=') ? NULL : word + length;
+}

@@ -19,6 +19,7 @@ struct artifact {
 /* A runtime configuration; meant to be edited, so nothing but its place is known. */
 struct config {
     const char *hypervisor;
+    const char *flavour; /* Kata's own name of it: qemu, qemu-runtime-rs */
     const char *dialect; /* "go" or "rs" */
     const char *path;
 };
@@ -41,7 +42,7 @@ extern const struct set the_set;
 enum {
     EXIT_DIFFERS = 1,         /* --verify: a file is not the one the set was built with */
     EXIT_OUTPUT = 74,         /* the answer could not be written */
-    EXIT_CONFIG = 78,         /* the configuration is gone, or there is none for the runtime found */
+    EXIT_CONFIG = 78,         /* the configuration is gone, not the one asked for, or would not be read */
     EXIT_ARTIFACT = 125,      /* kernel, image or initrd is gone or has another size */
     EXIT_CANNOT_EXECUTE = 126, /* a runtime was found but cannot be executed */
     EXIT_NO_RUNTIME = 127,    /* there is no runtime */
@@ -49,6 +50,18 @@ enum {
 
 /* How we were called, and so what is looked for. */
 enum role { ROLE_COMMAND, ROLE_SHIM };
+
+struct call {
+    enum role role;
+    const char *hypervisor; /* NULL: the name leaves it open */
+    const char *dialect;    /* NULL: likewise */
+    const char *unknown;    /* the name, when it asks for what the set does not have */
+};
+
+/* names.c */
+void read_call(const char *called, struct call *call);
+bool is_meant(const struct call *call, const struct config *config);
+int refuse_unknown(const struct call *call);
 
 /* text.c: output without stdio, which would be most of the program. */
 struct text {
@@ -65,6 +78,8 @@ bool flush(struct text *out);
 bool join(char *buffer, const char *folder, const char *name);
 /* The part after the last slash. */
 const char *base_name(const char *path);
+/* `--flag`, `-flag`, `--flag=value`: Go's flags take all three. What follows the name; NULL when it is another flag. */
+const char *after_flag(const char *word, const char *flag);
 
 /* elf.c: what kind of program a file is, from its ELF notes. */
 enum program { PROGRAM_UNKNOWN, PROGRAM_GO, PROGRAM_OTHER_ELF, PROGRAM_WRAPPER };
@@ -77,14 +92,23 @@ struct runtime {
     bool is_go;          /* proven by its ELF note */
 };
 /* Fills `found`; otherwise says on stderr what was looked for and returns an exit status. */
-int find_runtime(enum role role, struct runtime *found);
+int find_runtime(const struct call *call, struct runtime *found);
 
 /* artifacts.c */
 int check_sizes(void);
-int check_config(const char *dialect, char *path);
+/* The configuration that is meant, for a runtime of this dialect; its path goes into `path` (PATH_MAX bytes). */
+int check_config(const struct call *call, const char *dialect, char *path);
 int print_artifacts(void);
 /* Reports every file to the descriptor `fd`. */
 int verify_artifacts(int fd);
+
+/* shim.c: what a shim is asked to do, and where it will read its configuration. */
+bool is_start(int argc, char **argv);
+int settle_config(const struct call *call, const struct runtime *runtime, char **argv, const char *config);
+
+/* options.c: the configuration that a container manager names in the options it writes to a shim's stdin. */
+enum told { TOLD_UNKNOWN, TOLD_NONE, TOLD_PATH };
+enum told read_options(char path[PATH_MAX]);
 
 /* sha256.c: the digest of an open file as 64 hex digits; false when it cannot be read (errno). */
 bool sha256_of(int fd, char hex[65]);

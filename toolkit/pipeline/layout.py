@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .. import set_paths
+from ..kata.tree import file_name
 from ..spec.model import Spec
 from .store import Entry
 
@@ -55,8 +56,7 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
         Artifact(set_paths.root_hash(spec.name), "image", "root_hash.txt", "root_hash"),
         Artifact(set_paths.initrd(spec.name), "initrd", "initrd", "initrd"),
         *(artifact for extension in spec.extensions for artifact in _extension(spec, extension.name)),
-        Artifact(set_paths.wrapper(spec.wrapper), "wrapper", "wrapper", "wrapper"),
-        Artifact(set_paths.shim(spec.wrapper), "wrapper", "wrapper", "shim"),
+        *_programs(spec),
     ]
     for artifact in named:
         entry = entries.get(artifact.stage)
@@ -65,7 +65,26 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
     configs = entries.get("runtime_config")
     for name in sorted(configs.files) if configs else ():
         yield Artifact(set_paths.runtime_config(name), "runtime_config", name, "runtime_config")
+    wiring = entries.get("wiring")
+    for name in sorted(wiring.files) if wiring else ():
+        yield Artifact(set_paths.wiring(spec.name, name), "wiring", name, "wiring")
     yield from _licences(spec, entries)
+
+
+def _programs(spec: Spec) -> Iterator[Artifact]:
+    """The wrapper by each name that says something: the set's own, and one for each further configuration.
+
+    With several hypervisors the first has a name of its own too. There is no command for a configuration of the Rust
+    runtime, since its command line cannot be told one.
+    """
+    files = [(dialect, file_name(dialect, h.name)) for h in spec.hypervisors for dialect in h.dialects]
+    named = files if len(spec.hypervisors) > 1 else files[1:]
+    flavours = [(dialect, f"{spec.wrapper}-{set_paths.flavour_of(file)}") for dialect, file in named]
+    commands = [spec.wrapper, *(name for dialect, name in flavours if dialect == "go")]
+    for name in commands:
+        yield Artifact(set_paths.wrapper(name), "wrapper", "wrapper", "wrapper")
+    for name in [spec.wrapper, *(name for _, name in flavours)]:
+        yield Artifact(set_paths.shim(name), "wrapper", "wrapper", "shim")
 
 
 def _extension(spec: Spec, name: str) -> Iterator[Artifact]:

@@ -23,7 +23,10 @@ _CFLAGS = (*CFLAGS, "-std=gnu11", "-O2", "-Werror")
 
 @dataclass(frozen=True, slots=True)
 class RuntimeConfig:
-    """A runtime configuration of the set: ``dialect`` is "go" or "rs", ``path`` is below the install prefix."""
+    """A runtime configuration of the set: ``dialect`` is "go" or "rs", ``path`` is below the install prefix.
+
+    A shim or runtime called ``NAME-HYPERVISOR`` or ``NAME-FLAVOUR`` uses it; see ``wrapper/names.c``.
+    """
 
     hypervisor: str
     dialect: Dialect
@@ -33,6 +36,11 @@ class RuntimeConfig:
     def of(cls, hypervisor: str, dialect: Dialect) -> RuntimeConfig:
         """The configuration at the place where Kata's own packages keep it."""
         return cls(hypervisor, dialect, set_paths.runtime_config(file_name(dialect, hypervisor)))
+
+    @property
+    def flavour(self) -> str:
+        """Kata's own name of the configuration, as in its file's: ``qemu``, ``qemu-runtime-rs``."""
+        return set_paths.flavour_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class WrapperStage(Stage):
             f"{_c(inputs.digest(stage, file))}}},"
             for kind, path, stage, file in built
         ]
-        configs = [f"    {{{_c(c.hypervisor)}, {_c(c.dialect)}, {_c(c.path)}}}," for c in self.configs]
+        configs = [f"    {{{_c(c.hypervisor)}, {_c(c.flavour)}, {_c(c.dialect)}, {_c(c.path)}}}," for c in self.configs]
         for path in [*(p for _, p, _, _ in built), *(c.path for c in self.configs)]:
             if len(f"{self.prefix}/{path}".encode()) >= _PATH_MAX:
                 raise InputError(f"install.prefix is too long: no room for {path}", hint="choose a shorter one")
