@@ -153,7 +153,9 @@ def _zero(side: Side, hypervisor: str) -> Any:
 
 # Settings that each runtime, when they are left out, fills in with what it was built with, or with nothing at all:
 # to write the other one's default would be wrong on this host.
-_OWN_DEFAULTS = frozenset(("path", "kernel", "agent.cdh_api_timeout", "factory.template_path", "rootfs_type"))
+_OWN_DEFAULTS = frozenset(
+    ("path", "kernel", "machine_type", "rootfs_type", "agent.cdh_api_timeout", "factory.template_path")
+)
 
 
 def silent_defaults(subject: Subject, written: set[str]) -> Iterator[tuple[Setting, Carried]]:
@@ -167,10 +169,8 @@ def silent_defaults(subject: Subject, written: set[str]) -> Iterator[tuple[Setti
             continue
         if here.table.count(".") or not all(_matters(side, subject) for side in (here, there)):
             continue
-        if setting.group == "confidential" and not subject.facts.get("confidential_guest"):
-            continue
         value = here.default_of(subject.hypervisor)
-        if value is None or value in ("", []) or _broken_default(here, value):
+        if value is None or value in ("", []) or _broken_default(here, value) or _of_tdx(setting, subject):
             continue
         try:
             carried = carry(setting, value, subject)
@@ -179,7 +179,8 @@ def silent_defaults(subject: Subject, written: set[str]) -> Iterator[tuple[Setti
         taken = there.default_of(subject.hypervisor)
         if taken == 0 and isinstance(there.zero_means(subject.hypervisor), int):
             taken = there.zero_means(subject.hypervisor)
-        if not there.default_host(subject.hypervisor) and not same(carried.value, taken):
+        nothing = taken is None and carried.value in (0, False)
+        if not there.default_host(subject.hypervisor) and not nothing and not same(carried.value, taken):
             yield setting, carried
 
 
@@ -190,6 +191,12 @@ def _matters(side: Side, subject: Subject) -> bool:
     if side.inert or side.internal or not side.heeded_by(subject.hypervisor):
         return False
     return side.needs is None or same(subject.facts.get(side.needs["setting"]), side.needs["value"])
+
+
+def _of_tdx(setting: Setting, subject: Subject) -> bool:
+    """Whether a setting is for TDX guests, and this is none."""
+    tdx = subject.facts.get("confidential_guest") and not subject.facts.get("sev_snp_guest")
+    return setting.name.startswith("tdx_") and not (tdx and subject.arch in (None, "x86_64"))
 
 
 def _broken_default(side: Side, value: Any) -> bool:
