@@ -137,10 +137,14 @@ class AgentClient:
 
     # ---- containers ----
 
-    def create_container(self, spec: Any, *, container_id: str = "", storages: Sequence[Any] = ()) -> Container:
+    def create_container(
+        self, spec: Any, *, container_id: str = "", storages: Sequence[Any] = (), devices: Sequence[Any] = ()
+    ) -> Container:
         """Make a container from an OCI specification (see `oci.container_spec`), without starting it."""
         name = container_id or next(self._names)
-        request = pb.CreateContainerRequest(container_id=name, exec_id=name, oci=spec, storages=storages)
+        request = pb.CreateContainerRequest(
+            container_id=name, exec_id=name, oci=spec, storages=storages, devices=devices
+        )
         self.call("CreateContainer", request)
         return Container(self, name, spec.process.terminal)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from ..checks import Skipped
@@ -25,6 +27,7 @@ from .session import MISSING, CommandNotStarted, Session
 
 __all__ = ["MAIN", "Evidence", "text"]
 
+_LARGE = "guest_overhead_2048_mib"  # costs another boot: measured where there is a budget for it
 _ALL_TOOLS = frozenset((*host_root.TOOLS, *host_root.RARE_TOOLS))
 
 
@@ -51,6 +54,7 @@ class Evidence:
     _errors: dict[str, KataToolkitError | Skipped] = field(default_factory=dict)
     _figures: Figures | KataToolkitError | None = None
     _tools: tuple[str, frozenset[str]] | KataToolkitError | Skipped | None = None
+    _scratch: Path | None = None
     _undo: ExitStack = field(default_factory=ExitStack)
 
     def configuration(self) -> Guest:
@@ -92,12 +96,18 @@ class Evidence:
                 raise Skipped(f"this agent is reached over vsock only, and {reason}", vsock.HINT)
         for other in [other for other in self._guests if other != MAIN]:
             self.close(other)  # two guests at a time are enough
-        plan = GUESTS[name].plan(Basis(guest, self.options, self._undo))
+        plan = GUESTS[name].plan(Basis(guest, self.options, self.scratch))
         try:
             return _Booted(Session.boot(plan.guest, plan.options, note=self.note), plan)
         except BaseException:
             plan.undo.close()
             raise
+
+    def scratch(self) -> Path:
+        """A folder for files that are needed until the end of the proof."""
+        if self._scratch is None:
+            self._scratch = Path(self._undo.enter_context(TemporaryDirectory(prefix="kata-toolkit-proof-")))
+        return self._scratch
 
     def plan(self, name: str) -> Plan:
         """What a guest was booted from. Raises as `guest` does."""
@@ -202,7 +212,7 @@ class Evidence:
         self.guest()
         if self._figures is None:
             try:
-                self._figures = measure(self.built.bootable())
+                self._figures = measure(self.built.bootable(), large=_LARGE in self.built.limits)
             except KataToolkitError as error:
                 self._figures = error
         if isinstance(self._figures, KataToolkitError):

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 from ..checks import Skipped
@@ -28,17 +27,17 @@ class Basis:
 
     guest: Guest
     options: Options
-    undo: ExitStack
+    folder: Callable[[], Path]
 
     @cached_property
     def config(self) -> Mapping[str, str]:
         """The kernel's configuration as recorded; empty when it is not."""
         return kernel_config(self.guest)
 
-    @cached_property
+    @property
     def scratch(self) -> Path:
-        """A folder of our own."""
-        return Path(self.undo.enter_context(TemporaryDirectory(prefix="kata-toolkit-proof-")))
+        """A folder for files that are needed until the end of the proof."""
+        return self.folder()
 
     def needs(self, symbol: str, what: str) -> None:
         """Raises Skipped when the kernel is built without a symbol: ``what`` was not promised."""

@@ -77,13 +77,16 @@ class Inside:
         mounts: Sequence[Mount] = (),
         adjust: Callable[[Any], None] | None = None,
         storages: Sequence[Any] = (),
+        devices: Sequence[Any] = (),
         **spec: Any,
     ) -> Iterator[Container]:
         """A container that was created and not started; it is removed in the end.
 
         ``adjust`` may change the OCI specification; ``spec`` as `oci.container_spec` takes it.
         """
-        container = self.session.create(process, mounts=self.mounts(mounts), adjust=adjust, storages=storages, **spec)
+        container = self.session.create(
+            process, mounts=self.mounts(mounts), adjust=adjust, storages=storages, devices=devices, **spec
+        )
         try:
             yield container
         finally:

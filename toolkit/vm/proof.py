@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ..checks import Check, Verdict
-from .checks import budgets, containers, extensions, files, identity, power, root
+from .checks import budgets, containers, extensions, files, hotplug, identity, power, root
 from .evidence import Evidence
 
 ESSENTIAL = ("boots", "container-output")
@@ -20,6 +20,7 @@ CHECKS: tuple[Check[Evidence], ...] = (
     *extensions.CHECKS,
     *identity.CHECKS,
     *containers.CHECKS,
+    *hotplug.CHECKS,
     *power.RESTARTS,
     *power.LAST,
     *budgets.CHECKS,
@@ -31,5 +32,6 @@ def prove(
 ) -> Iterator[tuple[Check[Evidence], Verdict]]:
     """Make every check of the table in order, each reported as soon as it is known; ``starting`` is told before."""
     for check in checks:
-        starting(check)
-        yield check, check.verdict(evidence)
+        if check.wanted(evidence):
+            starting(check)
+            yield check, check.verdict(evidence)

@@ -76,9 +76,15 @@ class Qmp:
         self._send({"execute": "qmp_capabilities"}, ())
 
     def execute(
-        self, command: str, *, fds: Sequence[int] = (), timeout_seconds: float = COMMAND_SECONDS, **arguments: Any
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        fds: Sequence[int] = (),
+        timeout_seconds: float = COMMAND_SECONDS,
+        **more: Any,
     ) -> Any:
-        """Give a command and wait for what it returns. Names with a hyphen: ``execute("…", **{"node-name": "x"})``.
+        """Give a command and wait for what it returns. Its arguments: a mapping, or words, or both.
 
         ``fds``: file descriptors that go with it (for getfd and add-fd). Raises QmpError, QmpGone, QmpSilent.
         """
@@ -88,7 +94,7 @@ class Qmp:
                 raise QmpGone(f"QEMU's monitor is closed: {command} was not given")
             number, self._next_id = self._next_id, self._next_id + 1
             self._asked[number] = asked
-        self._send({"execute": command, "arguments": arguments, "id": number}, fds)
+        self._send({"execute": command, "arguments": {**(arguments or {}), **more}, "id": number}, fds)
         with self._changed:
             self._changed.wait_for(lambda: asked.done or self._gone, timeout_seconds)
             self._asked.pop(number, None)

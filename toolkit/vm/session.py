@@ -172,6 +172,7 @@ class Session:
         mounts: Sequence[Mount] = (),
         adjust: Callable[[Any], None] | None = None,
         storages: Sequence[Any] = (),
+        devices: Sequence[Any] = (),
         **spec: Any,
     ) -> Container:
         """Make a container without starting it; the sandbox first, if there is none yet.
@@ -185,7 +186,7 @@ class Session:
         message = container_spec(process, mounts=mounts, **{**root, **spec})
         if adjust:
             adjust(message)
-        return self.agent.create_container(message, storages=(*shared, *storages))
+        return self.agent.create_container(message, storages=(*shared, *storages), devices=devices)
 
     def figures(self) -> dict[str, float]:
         """How the boot went, in seconds and MiB: of this host and this moment, unlike what ``measure.py`` counts."""
