@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from kata_toolkit.cli.app import run
+from kata_toolkit.figures import FIGURES
 from kata_toolkit.report.changes import COMPONENTS, KERNEL, changes, likely_cause
 from kata_toolkit.report.document import collect
 from kata_toolkit.report.regress import compare
@@ -162,3 +163,10 @@ def test_bench_counts_what_repeats_and_holds_it_to_a_report(
 )
 def test_wrong_arguments_are_the_users_mistake(arguments: list[str], built_set: Path) -> None:
     assert run([str(built_set) if word == "SET" else word for word in arguments]) == 2
+
+
+def test_every_figure_can_have_a_budget_and_no_other() -> None:
+    budgets = schema("spec")["properties"]["budgets"]["properties"]
+    assert set(budgets) == {figure.name for figure in FIGURES}
+    checks = [figure.check for figure in FIGURES]
+    assert len(checks) == len(set(checks))

@@ -124,7 +124,7 @@ def spec_with(*hypervisors: model.Hypervisor, dax: bool = True) -> model.Spec:
     return model.Spec(
         file=Path("s.yaml"), digest="", name="s", arch="x86_64", kernel=model.Kernel(source),
         agent=model.BuiltinAgent(), rootfs=model.MinimalRootfs(), image=model.Image(dax=dax), initrd=model.Initrd(),
-        kata="4.1", hypervisors=hypervisors, wrapper="s", prefix="/opt/s", budgets=model.Budgets(),
+        kata="4.1", hypervisors=hypervisors, wrapper="s", prefix="/opt/s", budgets={},
     )  # fmt: skip
 
 

@@ -17,13 +17,13 @@ import pytest
 from kata_toolkit.checks import FAIL, PASS, SKIP, WARN, Report, Verdict
 from kata_toolkit.cli.app import run
 from kata_toolkit.errors import InputError
+from kata_toolkit.figures import KINDS
 from kata_toolkit.report import boot, document, files
 from kata_toolkit.report.junit import junit
 from kata_toolkit.report.markdown import markdown
 from kata_toolkit.report.page import page
 from kata_toolkit.report.save import save_proof
 from kata_toolkit.resources import resource
-from kata_toolkit.vm.measure import KINDS
 
 NASTY = "</td><script>alert(1)</script> | `x` \x1b[31m\x00 **b** <img src=http://example.invalid/x>"
 MEASURED = {

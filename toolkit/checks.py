@@ -41,11 +41,15 @@ class Skipped(Exception):  # noqa: N818 -- not an error: a check that cannot be 
 
 @dataclass(frozen=True, slots=True)
 class Check(Generic[E]):
-    """A named check: ``run`` gets the evidence, and returns a verdict or raises Skipped or a KataToolkitError."""
+    """A named check: ``run`` gets the evidence, and returns a verdict or raises Skipped or a KataToolkitError.
+
+    ``wanted``: whether it is made at all; one that is not is no line of the report.
+    """
 
     id: str
     title: str
     run: Callable[[E], Verdict]
+    wanted: Callable[[E], bool] = field(default=lambda evidence: True, kw_only=True)
 
     def verdict(self, evidence: E) -> Verdict:
         """Run it; an error is a failed check that carries the error's own words. A bug of ours is still raised."""

@@ -64,9 +64,9 @@ def proof_of(folder: Path, *, live: bool, accel: str = "auto", timeout_seconds: 
     from rich.console import Console
 
     from ..checks import Report
+    from ..figures import KINDS
     from ..vm.built_set import BuiltSet
     from ..vm.evidence import Evidence
-    from ..vm.measure import KINDS
     from ..vm.options import Options
     from ..vm.proof import ESSENTIAL, prove
 

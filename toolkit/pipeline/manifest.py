@@ -51,7 +51,7 @@ def manifest(
         **_extensions(spec, entries),
         "sources": _sources(store, entries),
         **_kernel_package(entries),
-        "budgets": {name: limit for name, limit in asdict(spec.budgets).items() if limit is not None},
+        "budgets": dict(spec.budgets),
         "stages": {name: {"id": e.id, "tools": _tools(store, e)} for name, e in sorted(entries.items())},
     }
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..figures import KINDS
 from ..vm.built_set import BuiltSet, Guest
-from ..vm.measure import KINDS as COUNTED
 from ..vm.measure import first_output, measure
 from ..vm.options import Options
 from ..vm.session import Session
 from .machine import machine
 
 _MIB = 1 << 20
-KINDS: Mapping[str, str] = {**COUNTED, "seconds_to_agent": "time", "seconds_to_output": "time", "initrd_mib": "size"}
 
 
 @dataclass

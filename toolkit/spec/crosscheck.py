@@ -204,7 +204,7 @@ def _cmdline_words(read: Read) -> Iterator[Problem]:
 def _budgets_possible(read: Read) -> Iterator[Problem]:
     spec, tree = read.spec, read.tree
     for name, (floor, reason) in BUDGET_FLOORS.items():
-        limit = getattr(spec.budgets, name)
+        limit = spec.budgets.get(name)
         if limit is not None and limit < floor:
             where = tree.value_where(("budgets", name))
             yield Problem(f"budgets.{name} is below what is possible, {floor}: {reason}", where)

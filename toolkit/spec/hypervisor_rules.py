@@ -106,10 +106,10 @@ def settings_hold(read: Read) -> Iterator[Problem]:
 
 
 def memory_budget_possible(read: Read) -> Iterator[Problem]:
+    """A budget for the guest's own memory that the kernel's page descriptors alone exceed is a mistake."""
     from ..kata.guest import guest_settings
 
-    """A budget for the guest's own memory that the kernel's page descriptors alone exceed is a mistake."""
-    limit = read.spec.budgets.guest_overhead_mib
+    limit = read.spec.budgets.get("guest_overhead_mib")
     for hypervisor in read.spec.hypervisors if limit is not None else ():
         try:
             memory = guest_settings(read.spec, hypervisor.name).memory_mib

@@ -363,18 +363,9 @@ class PodOverhead:
 
 
 @dataclass(frozen=True, slots=True)
-class Budgets:
-    """Limits that `verify` holds the set to; None: no limit."""
-
-    image_mib: float | None = None
-    vmlinux_mib: float | None = None
-    boot_minstr: float | None = None
-    guest_overhead_mib: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Spec:
-    """One whole spec. ``file`` is where it was read from, ``digest`` the sha256 of its bytes."""
+    """One whole spec. ``file`` is where it was read from, ``digest`` the sha256 of its bytes, ``budgets`` limits by the
+    name of a figure (see `figures`)."""
 
     file: Path
     digest: str
@@ -389,7 +380,7 @@ class Spec:
     hypervisors: tuple[Hypervisor, ...]
     wrapper: str
     prefix: str
-    budgets: Budgets
+    budgets: Mapping[str, float]
     extensions: tuple[Extension, ...] = ()
     overhead: PodOverhead = field(default_factory=PodOverhead)
 

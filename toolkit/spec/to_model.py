@@ -13,7 +13,6 @@ from .model import (
     Agent,
     Artifact,
     BinaryAgent,
-    Budgets,
     BuiltinAgent,
     CargoAgent,
     DebianKernel,
@@ -74,7 +73,7 @@ def to_model(document: Document, tree: Tree) -> Spec:
         ),
         wrapper=document["wrapper"].get("name", f"kata-{name}"),
         prefix=_prefix(document["install"].get("prefix", f"/opt/{name}")),
-        budgets=Budgets(**document["budgets"]),
+        budgets=dict(document["budgets"]),
         extensions=tuple(_extension(value, base, tree, index) for index, value in enumerate(document["extensions"])),
         overhead=_overhead(document["runtime"]["overhead"]),
     )

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError, Where, relative
+from ..figures import FIGURES
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -102,16 +103,6 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The budgets recorded in the set; None: no limit."""
-
-    image_mib: float | None = None
-    vmlinux_mib: float | None = None
-    boot_minstr: float | None = None
-    guest_overhead_mib: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class BuiltSet:
     """A built set on disk. ``guest`` is None in a partial set that cannot boot."""
 
@@ -122,7 +113,7 @@ class BuiltSet:
     files: tuple[BuiltFile, ...]
     image: RootImage | None
     guest: Guest | None
-    limits: Limits
+    limits: Mapping[str, float]
     manifest: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
     @classmethod
@@ -335,12 +326,11 @@ def _agent(reader: _Reader, table: Mapping[str, Any]) -> GuestAgent | None:
     return GuestAgent(kind, reader.get(agent, "path", str), digest)
 
 
-def _limits(reader: _Reader) -> Limits:
+def _limits(reader: _Reader) -> dict[str, float]:
+    """The budgets recorded in the set, by figure; those of figures that we do not know are passed over."""
     table = reader.get(reader.data, "budgets", dict, default={})
-    values: dict[str, float | None] = {}
-    for key in Limits.__dataclass_fields__:
-        value = table.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise reader.wrong(f"budgets.{key}: expected a number, found {json.dumps(value)[:60]}")
-        values[key] = value
-    return Limits(**values)
+    known = {figure.name: table[figure.name] for figure in FIGURES if figure.name in table}
+    for name, value in known.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise reader.wrong(f"budgets.{name}: expected a number, found {json.dumps(value)[:60]}")
+    return known

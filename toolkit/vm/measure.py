@@ -75,17 +75,6 @@ class Figures:
         return {name: value for name, value in known.items() if value is not None}
 
 
-KINDS: Mapping[str, str] = {
-    # What a figure is, for whoever compares two of them.
-    **dict.fromkeys(("kernel_minstr", "boot_minstr", "check_minstr", "output_minstr"), "instructions"),
-    **dict.fromkeys(("guest_overhead_mib", "guest_overhead_2048_mib"), "memory"),
-    **dict.fromkeys(("exits_port", "exits_mmio", "exits_firmware", "exits_polls", "exits_irqchip"), "accesses"),
-    **dict.fromkeys(("image_mib", "vmlinux_mib"), "size"),
-    **dict.fromkeys(("seconds_to_agent", "seconds_of_kernel"), "time"),
-}
-"""Each figure's kind. Instructions, accesses and sizes are the same on every host, memory to some KiB; time is not."""
-
-
 def measure(guest: Guest, *, container: bool = True, large: bool = False, without: Collection[str] = ()) -> Figures:
     """Boot a guest once under instruction counting, and read its figures. TCG, 1 CPU, 256 MiB.
 
