@@ -25,9 +25,10 @@ lint: ready ## ruff, mypy --strict, and the schemas themselves
 bench: ready ## Measure what the project promises; writes benchmarks/latest.json
 	$(BIN)/python benchmarks/run.py
 
-docs: ready ## Render docs/spec.md from the schema, docs/kernel-profiles.md from kernel-configs/
+docs: ready ## Render docs/spec.md from the schema, docs/kernel-profiles.md from kernel-configs/, docs/check-host.md
 	$(BIN)/python -m kata_toolkit.spec.reference
 	$(BIN)/python -m kata_toolkit.kconfig.profile_page
+	$(BIN)/python -m kata_toolkit.host.page
 
 lock: ## Resolve requirements.in anew into requirements.lock, and what only `make test-full` uses
 	rm -rf build/lock && /usr/bin/python3 -m venv build/lock && build/lock/bin/pip install -q pip-tools

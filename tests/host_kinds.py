@@ -471,6 +471,9 @@ KINDS: tuple[Kind, ...] = (
         {"/proc/cpuinfo": cpuinfo("GenuineIntel", f"{BASE_FLAGS} hypervisor tdx_guest")},
         gone=("/dev/kvm", "/sys/module/kvm_intel"),
     ),
+    Kind("TDX asked for on AMD", "amd", {"tdx": "fail"}, wanted=Wanted(confidential=TDX)),
+    Kind("SNP asked for on arm64", "arm64", {"sev": "fail"}, wanted=Wanted(confidential=SNP)),
+    Kind("Secure Execution asked for on Intel", "intel", {"secure-execution": "fail"}, wanted=Wanted(confidential=SE)),
     Kind("an SNP host", "amd", {"sev": "pass"}, SNP_ON, wanted=Wanted(confidential=SNP)),
     Kind(
         "an SEV host, asked for SNP",

@@ -7,6 +7,8 @@ Documentation/virt/kvm/s390/s390-pv.rst.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..checks import FAIL, PASS, SKIP, WARN, Verdict
 from .devices import device
 from .entry import HostCheck
@@ -27,8 +29,15 @@ def _without(host: Host, kind: tuple[str, ...], detail: str, remedy: str) -> Ver
     return Verdict(SKIP, f"{detail}; nothing asks for it")
 
 
+def _made_for(module: str, kind: tuple[str, ...]) -> Callable[[Host], bool]:
+    """Where the processor's maker has such guests, and wherever they are asked for."""
+    return lambda host: host.kvm_module == module or host.wanted.confidential in kind
+
+
 def tdx(host: Host) -> Verdict:
     """KVM was started with TDX, which it is only where the firmware and the TDX module let it."""
+    if host.kvm_module != "kvm_intel":
+        return _without(host, (TDX,), "this is no Intel processor with VT-x", "use an Intel Xeon of 2023 or later")
     value = host.text(f"{_KVM_INTEL}/tdx")
     if value in _YES:
         keys = _keys(host, "tdx")
@@ -45,6 +54,8 @@ def tdx(host: Host) -> Verdict:
 
 def sev(host: Host) -> Verdict:
     """KVM was started with SEV-SNP (or SEV alone), and the secure processor's device is there."""
+    if host.kvm_module != "kvm_amd":
+        return _without(host, (SNP, SEV), "this is no AMD processor with SVM", "use an AMD EPYC of 2021 or later")
     flags = {name: host.text(f"{_KVM_AMD}/{name}") for name in ("sev", "sev_es", "sev_snp")}
     on = [name for name, value in flags.items() if value in _YES]
     wanted = host.wanted.confidential
@@ -91,6 +102,8 @@ def sgx(host: Host) -> Verdict:
 
 def secure_execution(host: Host) -> Verdict:
     """The ultravisor is there and the kernel was started with it."""
+    if host.machine != "s390x":
+        return _without(host, (SE,), f"{host.machine} has none", "use an IBM Z or LinuxONE machine")
     value = host.text("/sys/firmware/uv/prot_virt_host")
     if value == "1":
         most = host.text("/sys/firmware/uv/query/max_guests") or host.text("/sys/firmware/uv/query/max_cpus")
@@ -115,8 +128,7 @@ CHECKS = (
         "confidential",
         (f"{_KVM_INTEL}/tdx", "/proc/sys/kernel/osrelease", _KEYS),
         "add kvm_intel.tdx=1 nohibernate to the kernel's command line, then restart",
-        ("x86_64",),
-        lambda host: host.kvm_module == "kvm_intel" or host.wanted.confidential == TDX,
+        when=_made_for("kvm_intel", (TDX,)),
     ),
     HostCheck(
         "sev",
@@ -126,8 +138,7 @@ CHECKS = (
         "confidential",
         (f"{_KVM_AMD}/{{sev,sev_es,sev_snp}}", "/dev/sev", "/proc/sys/kernel/osrelease", _KEYS),
         "mem_encrypt=on kvm_amd.sev=1 kvm_amd.sev_es=1 kvm_amd.sev_snp=1 on the kernel's command line, then restart",
-        ("x86_64",),
-        lambda host: host.kvm_module == "kvm_amd" or host.wanted.confidential in (SNP, SEV),
+        when=_made_for("kvm_amd", (SNP, SEV)),
     ),
     HostCheck(
         "sgx",
@@ -137,8 +148,7 @@ CHECKS = (
         "confidential",
         ("/proc/cpuinfo", "/dev/sgx_enclave", "/dev/sgx_provision", "/dev/sgx_vepc"),
         "sudo systemctl reboot --firmware-setup, and switch SGX on",
-        ("x86_64",),
-        lambda host: host.kvm_module == "kvm_intel" or host.wanted.confidential == SGX,
+        when=_made_for("kvm_intel", (SGX,)),
     ),
     HostCheck(
         "secure-execution",
@@ -148,6 +158,6 @@ CHECKS = (
         "confidential",
         ("/sys/firmware/uv/prot_virt_host", "/sys/firmware/uv/prot_virt_guest", "/proc/cpuinfo"),
         "sudo zipl -P prot_virt=1, then restart",
-        ("s390x",),
+        when=lambda host: host.machine == "s390x" or host.wanted.confidential == SE,
     ),
 )

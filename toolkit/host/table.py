@@ -38,6 +38,8 @@ SUBJECTS = (
     "installed",
 )
 
+_OF_GUESTS = ("processor", "KVM", "devices", "memory", "passthrough", "confidential")
+
 _ALL = (
     *cpu.CHECKS,
     *cpu_safety.CHECKS,
@@ -58,8 +60,9 @@ CHECKS: tuple[HostCheck, ...] = tuple(sorted(_ALL, key=lambda entry: SUBJECTS.in
 
 
 def checks_for(host: Host) -> tuple[HostCheck, ...]:
-    """Those that are made on this host: all but what belongs to other architectures."""
-    return tuple(entry for entry in CHECKS if entry.applies(host))
+    """Those that are made here: all but what belongs to other architectures, or to guests that run elsewhere."""
+    left_out = _OF_GUESTS if host.wanted.elsewhere else ()
+    return tuple(entry for entry in CHECKS if entry.subject not in left_out and entry.applies(host))
 
 
 def check(host: Host) -> Report:

@@ -35,6 +35,11 @@ class Wanted:
     rootless: bool = False
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether every guest runs on another machine (Kata's remote hypervisor): this one needs no KVM then."""
+        return bool(self.hypervisors) and set(self.hypervisors) == {"remote"}
+
+    @property
     def needs_vhost_vsock(self) -> bool:
         """Whether a hypervisor reaches the agent through the host's kernel. Kata's default, QEMU, does."""
         return not self.hypervisors or any(
