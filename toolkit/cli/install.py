@@ -53,7 +53,7 @@ def install(
         for user in used.users:
             typer.echo(f"{version} stays: {user.command} ({user.pid}) uses {user.file}")
         if used.unseen:
-            typer.echo(f"{version} stays: {used.unseen} processes cannot be looked into; as root they can")
+            typer.echo(f"{version} stays: {used.unseen} processes cannot be looked into (proc(5): ptrace access)")
 
 
 def _as_json(found: Installed) -> dict[str, object]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import set_paths
+from ..errors import InputError
 from ..spec.model import Dialect
 from .overhead import Overhead
+
+_LONGEST = 63  # RFC 1123, which Kubernetes holds handlers to
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,17 @@ def handler_names(wrapper: str, files: list[tuple[Dialect, str]], *, several: bo
     """(handler, dialect, file) for each configuration, given (dialect, file) in the order of preference.
 
     The first is the wrapper's own name; the others have Kata's name of the configuration behind it. With ``several``
-    hypervisors the first has such a name too, so that each can be asked for.
+    hypervisors the first has such a name too, so that each can be asked for. Raises InputError for a name that is too
+    long.
     """
     dialect, file = files[0]
     named = files if several else files[1:]
     further = [(f"{wrapper}-{set_paths.flavour_of(file)}", dialect, file) for dialect, file in named]
-    return [(wrapper, dialect, file), *further]
+    names = [(wrapper, dialect, file), *further]
+    longest = max((name for name, _, _ in names), key=len)
+    if len(longest) > _LONGEST:
+        raise InputError(
+            f"the runtime handler {longest} would have {len(longest)} characters; Kubernetes takes {_LONGEST}",
+            hint="choose a shorter wrapper.name, or set name",
+        )
+    return names

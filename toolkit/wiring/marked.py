@@ -20,6 +20,7 @@ from .text import as_toml
 
 Keys = tuple[str, ...]
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_MARK = re.compile(r"^# >>> kata-toolkit wire: ", re.MULTILINE)
 _UNENDED = ", behind a line without an end"
 
 
@@ -217,6 +218,12 @@ def _edited(text: str, file: Path, entries: Sequence[Entry], wanted: Mapping[str
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
+    if _MARK.search(text):  # what went into another set's block would go with it
+        raise InputError(
+            "the table is another set's here, and there can be no second one",
+            where=Where(str(file)),
+            hint="give this set a file of its own",
+        )
     try:
         document = tomlkit.parse(text)
         for entry in entries:

@@ -132,7 +132,7 @@ def _toml(
 def _containerd_version(document: Mapping[str, Any], file: Path, default: int) -> tuple[int, str]:
     known = ", ".join(map(str, trees.CONTAINERD_PLUGINS))
     version = document.get("version", 1) if document else default
-    if isinstance(version, bool) or version not in trees.CONTAINERD_PLUGINS:
+    if type(version) is not int or version not in trees.CONTAINERD_PLUGINS:
         hint = "containerd config migrate writes it anew" if version == 1 else None
         told = "has no version, so it is version 1" if "version" not in document else f"is version {version}"
         raise InputError(f"this configuration {told}; known are {known}", where=Where(str(file)), hint=hint)
