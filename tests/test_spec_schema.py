@@ -143,7 +143,7 @@ def test_the_reference_page_names_every_key() -> None:
 
 def test_links_of_the_reference_page_lead_to_headings() -> None:
     page = render()
-    headings = {line.lstrip("# ").replace(".", "") for line in page.splitlines() if line.startswith("## ")}
+    headings = {line.lstrip("# ").replace(".", "").lower() for line in page.splitlines() if line.startswith("## ")}
     links = {part.partition(")")[0] for part in page.split("](#")[1:]}
     assert links
     assert links <= headings

@@ -69,7 +69,7 @@ def _for_dialect(dialect: Dialect, request: Request, built: Built, given: Mappin
         if "value" in entry:
             value, own_words = entry["value"], "dialect" in entry
             values[entry["setting"]] = value if own_words else _written(entry["setting"], dialect, value)
-    if request.hypervisor.boot != "image":
+    if request.hypervisor.boot != "image" and kind.kernel != "sealed":
         values.pop("disable_image_nvdimm", None)
     elif request.dax and request.arch in kind.nvdimm:
         values["disable_image_nvdimm"] = _written("disable_image_nvdimm", dialect, False)
