@@ -25,6 +25,7 @@ from . import (
     diff,
     fetch,
     init,
+    install,
     kernel,
     lock,
     plan,
@@ -59,6 +60,7 @@ app.add_typer(kernel.app, name="kernel")
 app.add_typer(config.app, name="config")
 app.add_typer(sbom.app, name="sbom")
 app.add_typer(cache.app, name="cache")
+app.command()(install.install)
 app.command()(wire.wire)
 app.command()(schema.schema)
 
