@@ -173,20 +173,20 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, str | None]] = [
         BOTH,
         {"msize_9p": 4096},
         "msize_9p: the Rust runtime has no such setting",
-        "remove it, or write dialects: [go]",
+        "remove it, write dialects: [go], or ignored_by: {rs: [msize_9p]}",
     ),
     (RS, {"msize_9p": 8192}, "msize_9p: the Rust runtime has no such setting", "remove it"),
     (
         BOTH,
         {"overhead_vcpus": 0.5},
         "overhead_vcpus: the Go runtime has no such setting",
-        "remove it, or write dialects: [rs]",
+        "remove it, write dialects: [rs], or ignored_by: {go: [overhead_vcpus]}",
     ),
     (
         BOTH,
         {"memory_offset": 64},
         "memory_offset: it does nothing in the Rust runtime, where nothing reads it",
-        "remove it, or write dialects: [go]",
+        "remove it, write dialects: [go], or ignored_by: {rs: [memory_offset]}",
     ),
     (
         BOTH,
@@ -381,7 +381,7 @@ def test_a_key_of_another_kata_version() -> None:
     hypervisor = Hypervisor("qemu", settings={"runtime.shiny": True, "runtime.rusty": True})
     since = "runtime.shiny: the Go runtime knows it since Kata 4.2, the spec is for 4.1"
     assert [str(p) for p in choose(hypervisor, "4.1", known=known)[1]] == [
-        f"{since} (remove it, or write dialects: [rs])",
+        f"{since} (remove it, write dialects: [rs], or ignored_by: {{go: [runtime.shiny]}})",
         "runtime.rusty: the Go runtime knows it only before Kata 4.1, the spec is for 4.1 (remove it)",
     ]
     assert [str(p) for p in choose(hypervisor, "4.2", known=known)[1]] == [

@@ -65,15 +65,14 @@ def _remote(v: Values) -> Iterator[Broken]:
             yield Broken((name,), f"{name} is refused with remote: the service has images of its own", "remove it")
 
 
-@RUNTIME.add("template-shares-nothing", go=("error", "load"), rs=("hazard", "start"))
+@RUNTIME.add("template-shares-nothing", go=("error", "load"))
 def _template(v: Values) -> Iterator[Broken]:
     kind = v.get("shared_fs")
     if v.get("factory.enable_template") and kind in _SHARED:
-        others = '"virtio-9p" or "none"' if v.dialect == "go" else '"none"'
         yield Broken(
             ("factory.enable_template", "shared_fs"),
-            f'factory.enable_template excludes shared_fs "{kind}"',
-            f"a template cannot hold the connection to virtiofsd: set shared_fs: {others}",
+            f'factory.enable_template excludes shared_fs "{kind}" in the Go runtime',
+            'a template cannot hold the connection to virtiofsd: set shared_fs: "virtio-9p" or "none"',
         )
 
 

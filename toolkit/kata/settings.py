@@ -66,7 +66,23 @@ def choose(
             if not found:
                 chosen.append(Chosen(setting, name, check.values))
         problems += [Problem(message, where, hint) for message, hint in found]
-    return chosen, problems
+    return chosen, problems + _needless(hypervisor, chosen)
+
+
+def _needless(hypervisor: Hypervisor, chosen: Sequence[Chosen]) -> list[Problem]:
+    """Names in ``ignored_by`` that are no settings, or that the runtime does know after all."""
+    found = []
+    for dialect, names in hypervisor.ignored_by.items():
+        title = tables().title(dialect)
+        for name, where in names.items():
+            if name not in hypervisor.settings:
+                match = nearest(name, hypervisor.settings)
+                hint = f"did you mean {match}?" if match else "remove it"
+                found.append(Problem(f"ignored_by names {name}, which is not among the settings", where, hint))
+            elif any(c.given_as == name and dialect in c.values for c in chosen):
+                hint = "remove it from ignored_by, so that it is written"
+                found.append(Problem(f"{name} is not ignored by the {title}, which knows it", where, hint))
+    return found
 
 
 def _unknown(name: str, known: Tables) -> tuple[str, str | None]:
@@ -134,9 +150,12 @@ class _Check:
         # The dialect whose words the spec uses speaks first: what it refuses is one mistake, not two.
         asked = [d for d in DIALECTS if d in self.hypervisor.dialects]
         asked.sort(key=lambda dialect: dialect != origin.dialect)
-        left_out = []
+        left_out: list[tuple[str, str | None]] = []
         for dialect in asked:
             problem, lost = self._into(dialect, origin)
+            if (problem or lost) and self.name in self.hypervisor.ignored_by.get(dialect, ()):
+                left_out += [told for told in (lost, problem) if told]
+                continue
             if lost:
                 left_out.append(lost)
             if problem:
@@ -178,7 +197,9 @@ class _Check:
             others = [d for d in self.hypervisor.dialects if not self._unusable(d, self.setting.side(d))]
             lost = (
                 f"{self.name}: {why}",
-                f"remove it, or write dialects: [{', '.join(others)}]" if others else "remove it",
+                f"remove it, write dialects: [{', '.join(others)}], or ignored_by: {{{dialect}: [{self.name}]}}"
+                if others
+                else "remove it",
             )
             return (None, lost) if self._means_nothing(origin) else (lost, None)
         try:

@@ -336,7 +336,8 @@ class Hypervisor:
     ``name`` is the flavour's, by Kata's own naming (``qemu-tdx``, ``fc``).
     ``settings`` uses Kata's own key names; a dot leads to another table than the hypervisor's
     (``runtime.enable_debug``, ``agent.debug_console_enabled``). ``where`` maps each key to its place in the spec,
-    ``boot_where`` is where ``boot`` stands, or could.
+    ``boot_where`` is where ``boot`` stands, or could. ``ignored_by``: dialect → settings that it is meant to do
+    without, each with its place.
     """
 
     name: str
@@ -345,6 +346,7 @@ class Hypervisor:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     where: Mapping[str, Where] = field(default_factory=dict)
     boot_where: Where | None = field(default=None, compare=False)
+    ignored_by: Mapping[Dialect, Mapping[str, Where | None]] = field(default_factory=dict)
 
     @property
     def vmm(self) -> str:

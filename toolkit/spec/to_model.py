@@ -271,6 +271,11 @@ def _hypervisor(name: str, value: Document, tree: Tree, arch: str) -> Hypervisor
         settings=value["settings"],
         where=where,
         boot_where=tree.value_where((*path, "boot")),
+        ignored_by={
+            dialect: {n: tree.value_where((*path, "ignored_by", dialect, i)) for i, n in enumerate(names)}
+            for dialect, names in value["ignored_by"].items()
+            if names
+        },
     )
 
 
