@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import struct
@@ -193,3 +194,24 @@ def test_this_machine_gets_a_plain_answer() -> None:
         assert verdict.kind in ("runs", "broken", "hangs", "killed", "created", "refused", "busy")
     else:
         assert verdict.kind in ("absent", "denied")
+
+
+def test_on_power_the_requests_have_another_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """_IO() encodes "no data" as a bit there, so that the plain numbers are unknown to its KVM."""
+    from kata_toolkit.host import kvm_child
+
+    names = ("KVM_GET_API_VERSION", "KVM_CREATE_VM", "KVM_CHECK_EXTENSION")
+    try:
+        for machine, base in (("x86_64", 0), ("aarch64", 0), ("s390x", 0), ("riscv64", 0), ("ppc64le", 0x20000000)):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "uname", lambda machine=machine: os.uname_result(("Linux", "", "", "", machine)))
+                child = importlib.reload(kvm_child)
+            assert [getattr(child, name) - base for name in names] == [0xAE00, 0xAE01, 0xAE03]
+    finally:
+        importlib.reload(kvm_child)
+
+
+def test_on_arm64_the_bits_of_addresses_are_told() -> None:
+    events = [VERSION, {"event": "ipa", "bits": 44}, {"event": "created"}]
+    assert judge(events, 0).ipa_bits == 44
+    assert judge([VERSION, {"event": "created"}], 0).ipa_bits is None

@@ -9,6 +9,9 @@ from .host import Host
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 DELEGATED = ("cpu", "cpuset", "io", "memory", "pids")
 
+_UNIFIED = (
+    "add systemd.unified_cgroup_hierarchy=1 to GRUB_CMDLINE_LINUX in /etc/default/grub, sudo update-grub, then restart"
+)
 _DELEGATE = (
     "sudo mkdir -p /etc/systemd/system/user@.service.d && "
     "printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | "
@@ -27,7 +30,7 @@ def cgroups(host: Host) -> Verdict:
         return Verdict(
             WARN,
             "version 1" + (" beside version 2 (hybrid)" if hybrid else ""),
-            "boot with systemd.unified_cgroup_hierarchy=1",
+            _UNIFIED,
         )
     if not kinds:
         return Verdict(FAIL, "no cgroup file system is mounted", "sudo mount -t cgroup2 none /sys/fs/cgroup")
@@ -96,7 +99,7 @@ CHECKS = (
         "Container managers put sandboxes into them.",
         "cgroups",
         ("/proc/self/mounts", "/sys/fs/cgroup/cgroup.controllers"),
-        "boot with systemd.unified_cgroup_hierarchy=1",
+        _UNIFIED,
     ),
     HostCheck(
         "cgroup-delegation",

@@ -9,14 +9,13 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from .. import run
-from ..errors import ToolError
 from .arches import ARCHES
+from .ask import ask
 from .kvm_guest import KvmVerdict, kvm_usable
 from .wanted import Wanted
 
@@ -48,7 +47,8 @@ class Host:
     wanted: Wanted = field(default_factory=Wanted)
     uid: int = field(default_factory=os.geteuid)
     measurements: dict[str, float | str | bool] = field(default_factory=dict)
-    _tools_used: float = 0.0
+    _answers: dict[tuple[str, ...], str | None] = field(default_factory=dict)
+    _patience: float = ALL_TOOLS_SECONDS
     _read: dict[str, str] = field(default_factory=dict)
 
     def note(self, path: str, value: str) -> None:
@@ -126,21 +126,27 @@ class Host:
                 return name
         return None
 
+    def is_program(self, name: str) -> bool:
+        """Whether a path is an executable file."""
+        may = os.access(self.at(name), os.X_OK) and self.at(name).is_file()
+        self.note(name, "a program" if may else "no program")
+        return may
+
+    def ask(self, calls: Iterable[tuple[str, ...]]) -> None:
+        """Have several programs answer at once, for `output` to tell later."""
+        wanted = [call for call in dict.fromkeys(calls) if call not in self._answers]
+        start = time.monotonic()
+        told = ask([[str(self.at(call[0])), *call[1:]] for call in wanted], TOOL_SECONDS, self._patience)
+        self._patience -= time.monotonic() - start
+        self._answers.update(zip(wanted, told, strict=True))
+
     def output(self, program: str, *arguments: str) -> str | None:
         """What a program prints; None when it does not end in time, with success."""
-        patience = min(TOOL_SECONDS, ALL_TOOLS_SECONDS - self._tools_used)
-        if patience <= 0:
-            return None
-        start = time.monotonic()
-        try:
-            result = run.run([str(self.at(program)), *arguments], check=False, timeout=patience)
-        except ToolError:
-            self.note(" ".join((program, *arguments)), "failed")
-            return None
-        finally:
-            self._tools_used += time.monotonic() - start
-        self.note(" ".join((program, *arguments)), result.output.strip().partition("\n")[0])
-        return result.output if result.status == 0 else None
+        call = (program, *arguments)
+        self.ask([call])
+        answer = self._answers[call]
+        self.note(" ".join(call), "failed" if answer is None else answer.strip().partition("\n")[0])
+        return answer
 
     @cached_property
     def mounts(self) -> tuple[tuple[str, str, str], ...]:
@@ -178,8 +184,12 @@ class Host:
 
     @cached_property
     def kernel_release(self) -> str:
-        """As ``uname -r`` says it; empty when /proc is missing, or says what is no release."""
-        found = _RELEASE.fullmatch(self.text("/proc/sys/kernel/osrelease") or "")
+        """As ``uname -r`` says it; empty when a tree has none, or one that is no release."""
+        told = self.text("/proc/sys/kernel/osrelease")
+        if told is None and self.root == Path("/"):  # hidden, as some containers have it
+            told = platform.release()
+            self.note("uname -r", told)
+        found = _RELEASE.fullmatch(told or "")
         return found[0] if found else ""
 
     def module(self, name: str) -> str:
@@ -227,7 +237,9 @@ class Host:
                 return False
         except OSError:
             pass  # no /proc: only the marks are left
-        return any(self.exists(mark) for mark in _CONTAINER_MARKS)
+        # Kubernetes leaves no mark, but what a container has as its root is an overlay.
+        overlay = any(place == "/" and kind == "overlay" for place, kind, _ in self.mounts)
+        return overlay or any(self.exists(mark) for mark in _CONTAINER_MARKS)
 
     @cached_property
     def is_vm(self) -> bool:

@@ -18,7 +18,8 @@ _IO_URING_SWITCH = (6, 6)  # the first with kernel.io_uring_disabled
 
 def release(host: Host) -> tuple[int, int] | None:
     """Major and minor version of the running kernel; None when /proc does not tell."""
-    host.note("/proc/sys/kernel/osrelease", host.kernel_release or "not readable")
+    if host.kernel_release:
+        host.note("uname -r", host.kernel_release)
     found = _RELEASE.match(host.kernel_release)
     return (int(found[1]), int(found[2])) if found else None
 

@@ -85,7 +85,7 @@ def huge_pages(host: Host) -> Verdict:
 def _unwanted(pools: list[tuple[int, int, int]]) -> Verdict:
     reserved = [pool for pool in pools if pool[1]]
     if not reserved:
-        return Verdict(PASS, "none are reserved, and none are wanted")
+        return Verdict(PASS, f"none are {'reserved' if pools else 'to be seen'}, and none are wanted")
     used_up = [size for size, _, free in reserved if not free]
     if used_up:
         sizes_said = ", ".join(f"{size} kB" for size in used_up)

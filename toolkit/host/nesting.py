@@ -11,15 +11,17 @@ from .host import Host
 
 def nesting(host: Host) -> Verdict:
     """Whether this machine is itself a VM, and whether its guests could run guests."""
-    inner = {host.text(f"/sys/module/{m}/parameters/nested") for m in ("kvm_intel", "kvm_amd", "kvm", "kvm_hv")}
+    inner = {host.text(f"/sys/module/{m}/parameters/nested") for m in ("kvm_intel", "kvm_amd", "kvm", "kvm_hv")} - {
+        None
+    }
     guests = "its guests can run guests" if inner & {"Y", "1"} else "its guests cannot run guests, and need not"
     it = below(host)
     if it.vm is None:
-        raise Skipped(f"this machine does not say whether it is a VM; {guests}")
+        raise Skipped("this machine does not say whether it is a VM" + (f"; {guests}" if inner else ""))
     if not it.vm:
         # x86 boards have a maker's name without end; elsewhere the name says what kind of machine it is.
         name = f" ({it.name})" if it.name and host.machine != "x86_64" else ""
-        return Verdict(PASS, f"bare metal{name}; {guests}")
+        return Verdict(PASS, f"bare metal{name}" + (f"; {guests}" if inner else ""))
     where = f" ({it.name})" if it.name else ""
     return Verdict(WARN, f"this is a VM{where}: guests in it are slower", "use bare metal where speed counts")
 
