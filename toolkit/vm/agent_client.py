@@ -76,6 +76,10 @@ class AgentClient:
         """Wait for the answer of a call that was begun."""
         return response.FromString(self._connection.finish(pending, timeout_seconds))
 
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes that are no call, for a test of the agent."""
+        self._connection.send_raw(data)
+
     # ---- the guest ----
 
     def check(self, timeout_seconds: float = CHECK_SECONDS) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ..checks import Check, Verdict
-from .checks import budgets, containers, extensions, files, hotplug, identity, power, root
+from .checks import agent, budgets, containers, extensions, features, files, hotplug, identity, power, root, shares
 from .evidence import Evidence
 
 ESSENTIAL = ("boots", "container-output")
@@ -19,8 +19,11 @@ CHECKS: tuple[Check[Evidence], ...] = (
     *root.CHECKS,
     *extensions.CHECKS,
     *identity.CHECKS,
+    *agent.CHECKS,
+    *features.CHECKS,
     *containers.CHECKS,
     *hotplug.CHECKS,
+    *shares.CHECKS,
     *power.RESTARTS,
     *power.LAST,
     *budgets.CHECKS,

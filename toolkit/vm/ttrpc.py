@@ -122,6 +122,15 @@ class Connection:
             self._end_all(f"the connection to the agent broke ({error.strerror})")
         return pending
 
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes that are no call, for a test of the other end. Raises AgentGone."""
+        try:
+            with self._send_lock:
+                self._end.sendall(data)
+        except OSError as error:
+            self._end_all(f"the connection to the agent broke ({error.strerror})")
+            raise AgentGone(f"sending failed: {error.strerror}") from error
+
     def finish(self, pending: Pending, timeout_seconds: float | None = None) -> bytes:
         """Wait for a call's answer. Raises AgentError, AgentSilent, AgentGone."""
         from google.protobuf.message import DecodeError
