@@ -65,7 +65,7 @@ def test_schema_sees_a_mistake(change: Any) -> None:
 
 def test_every_known_kind_of_file_is_there() -> None:
     kinds = {json.loads(f.read_text())["kind"] for f in FILES}
-    assert kinds == {"settings", "dialects", "flavours", "boot"}
+    assert kinds == {"settings", "dialects", "flavours", "boot", "constraints"}
 
 
 def test_number_of_keys_of_each_parser() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import config_lint, config_translate
+from . import config_lint, config_show, config_translate
 
 app = typer.Typer(help="Lint, translate and explain Kata configuration files.", no_args_is_help=True)
 
@@ -16,3 +16,4 @@ def options() -> None:
 
 app.command("lint")(config_lint.lint)
 app.command("translate")(config_translate.translate)
+app.command("show")(config_show.show)
