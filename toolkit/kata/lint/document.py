@@ -21,6 +21,7 @@ _TWICE = (
 )
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MARK = "\ufeff"
+_MAX_DEPTH = 64
 
 
 @dataclass(slots=True)
@@ -70,6 +71,8 @@ def parse(file: str, data: bytes, *, drop_in: bool = False) -> Document:
     document = Document(file, text, None, Positions(text), drop_in, findings)
     try:
         document.tree = tomllib.loads(text)
+        if _is_deep(document.tree):
+            raise RecursionError
         document.positions = read_positions(text)
     except tomllib.TOMLDecodeError as error:
         findings.append(_broken(document, error))
@@ -191,3 +194,12 @@ def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, value
     for step, inner in steps:
         yield from _leaves(inner, (*path, step))
+
+
+def _is_deep(tree: dict[str, Any]) -> bool:
+    """Whether tables and arrays lie deeper in each other than anything that walks them may have to go."""
+    level: list[Any] = [tree]
+    for _ in range(_MAX_DEPTH):
+        inner = [v for one in level for v in (one.values() if isinstance(one, dict) else one)]
+        level = [value for value in inner if isinstance(value, dict | list)]
+    return bool(level)

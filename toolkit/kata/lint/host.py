@@ -12,9 +12,9 @@ from typing import Any
 from .findings import Finding, Level, Place
 from .merged import Merged
 from .structure import Item
+from .together import usable
 
 _PROGRAMS = ("path", "virtio_fs_daemon", "jailer_path", "ctlpath")
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +33,14 @@ def host_findings(merged: Merged, unusable: Iterable[Item]) -> Iterator[Finding]
     hypervisor = merged.in_use()
     if hypervisor is None or hypervisor not in merged.known.hypervisors:
         return
-    skipped = {id(item) for item in unusable}
-    values = _values(merged, hypervisor, skipped)
+    values = usable(merged, hypervisor, unusable)
     for wanted in _paths(merged, hypervisor, values):
-        yield from _path(wanted, merged, values)
+        yield from _path(wanted, merged)
     if merged.known.dialect == "go" and hypervisor in ("qemu", "stratovirt"):
         device = Path("/dev/vhost-vsock")
         if not device.exists():
             where = merged.owners("hypervisor")[hypervisor].where
             yield _found(merged, "missing-path", f"{device} does not exist", where, "load it: modprobe vhost_vsock")
-
-
-def _values(merged: Merged, hypervisor: str, skipped: set[int]) -> dict[str, Item]:
-    return {
-        item.match.setting.name: item
-        for item in merged.effective.values()
-        if item.match and not item.match.shadow and id(item) not in skipped
-        if not item.table.startswith("hypervisor") or item.owner == hypervisor
-    }
 
 
 def _paths(merged: Merged, hypervisor: str, values: dict[str, Item]) -> Iterator[_Wanted]:
@@ -100,7 +90,7 @@ def _found(
     return Finding(rule, level, message, where, hint, does, merged.known.dialect)
 
 
-def _path(wanted: _Wanted, merged: Merged, values: dict[str, Item]) -> Iterator[Finding]:
+def _path(wanted: _Wanted, merged: Merged) -> Iterator[Finding]:
     key, path = wanted.key, Path(wanted.path)
     named = f"{key}, by default {path}," if wanted.assumed else f"{key}: {path}"
     try:
@@ -120,33 +110,16 @@ def _path(wanted: _Wanted, merged: Merged, values: dict[str, Item]) -> Iterator[
         elif not status.st_mode & 0o111:
             yield _found(merged, "not-executable", f"{named} is not executable", wanted.where, f"chmod +x {path}")
     elif wanted.setting in ("kernel", "image", "initrd"):
-        yield from _guest_file(wanted, named, path, status, merged, values)
+        yield from _guest_file(wanted, named, path, status, merged)
 
 
-def _guest_file(
-    wanted: _Wanted, named: str, path: Path, status: os.stat_result, merged: Merged, values: dict[str, Item]
-) -> Iterator[Finding]:
+def _guest_file(wanted: _Wanted, named: str, path: Path, status: os.stat_result, merged: Merged) -> Iterator[Finding]:
+    """What is to be seen from the file alone; sizes against memory are rules."""
     if stat.S_ISDIR(status.st_mode):
         yield _found(merged, "wrong-kind", f"{named} is a directory", wanted.where)
-        return
-    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-        yield _found(merged, "wrong-kind", f"{named} is empty", wanted.where)
-        return
-    if wanted.setting == "kernel" and not _is_kernel(path):
+    elif wanted.setting == "kernel" and not _is_kernel(path):
         told = f"{named} is no kernel: neither an ELF file nor a bootable image"
         yield _found(merged, "wrong-kind", told, wanted.where)
-    memory = values["default_memory"].value if "default_memory" in values else None
-    if memory is None or isinstance(memory, bool) or not isinstance(memory, int) or memory <= 0:
-        memory = _default(merged, "default_memory", merged.in_use() or "")
-    size = status.st_size // _MIB
-    if not memory or size < memory or size <= 1:
-        return
-    if wanted.setting == "initrd":
-        told = f"{named} has {size} MiB, and the guest {memory} MiB of memory"
-        yield _found(merged, "memory-size", told, wanted.where, f"raise default_memory above {size}")
-    elif wanted.setting == "image" and merged.known.dialect == "go":
-        told = f"{named} has {size} MiB, and the guest {memory} MiB of memory"
-        yield _found(merged, "memory-size", told, wanted.where, "the Go runtime warns about it", "warning")
 
 
 def _is_kernel(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -99,8 +100,8 @@ def _lint(group: Group, of: Known, kata: str, options: Options) -> Iterator[Find
     unusable: list[Item] = []
     for item in merged.items:
         yield from _item(item, merged, kata, arch, unusable)
-    yield from _missing(merged)
-    yield from conflicts(merged, arch, unusable)
+    yield from _missing(merged, unusable)
+    yield from conflicts(merged, arch, unusable, host=options.host)
     if options.host and not merged.lone:
         yield from host_module.host_findings(merged, unusable)
 
@@ -118,7 +119,7 @@ def _item(item: Item, merged: Merged, kata: str, arch: str | None, unusable: lis
         unusable.append(item)
 
 
-def _missing(merged: Merged) -> Iterator[Finding]:
+def _missing(merged: Merged, unusable: list[Item]) -> Iterator[Finding]:
     """Elements of arrays of tables that lack what they need."""
     of = merged.known
     for item in merged.items:
@@ -132,6 +133,7 @@ def _missing(merged: Merged) -> Iterator[Finding]:
                     where = item.document.value_place((*item.path, index))
                     told = f"an element of {item.key} has no {key}"
                     does = f"the {of.title} refuses to load the file"
+                    unusable.append(item)
                     yield Finding("missing-key", "error", told, where, f"add {key} = …", does, of.dialect)
 
 
@@ -155,5 +157,8 @@ def _arch(merged: Merged) -> str | None:
 
 
 def texts(group: Group) -> dict[str, str]:
-    """The text of each file of a configuration, for showing lines of it."""
-    return {document.file: document.text for document in group.documents}
+    """The text of each file of a configuration, for showing lines of it: with no line breaks but TOML's own."""
+    return {d.file: _ODD_BREAKS.sub("\ufffd", d.text.replace("\r\n", "\n")) for d in group.documents}
+
+
+_ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")

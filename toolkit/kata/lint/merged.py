@@ -56,6 +56,14 @@ class Merged:
         """The hypervisor that an item is judged for: its own table's, or the one in use."""
         return item.owner if item.table.startswith("hypervisor") else self.in_use()
 
+    def table(self, name: str) -> Place:
+        """Where a table of that name is mentioned first; the top of the file where none is."""
+        for parts in self.parts:
+            for key in parts.document.tree or {}:
+                if name in (key, key.lower() if self.known.any_case else key):
+                    return parts.document.value_place((key,))
+        return self.top()
+
     def top(self) -> Place:
         """Where to say what is about the file as a whole."""
         return Place(self.file, 1, 1, 1, 1)

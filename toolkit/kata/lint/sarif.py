@@ -6,6 +6,7 @@ The format: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,8 @@ def _location(place: Place, folder: Path) -> dict[str, Any]:
 def _artifact(file: str, folder: Path) -> dict[str, str]:
     if file == "-":
         return {"uri": _STDIN, "uriBaseId": _ROOT}
-    path = folder / file
-    try:
-        inside = path.relative_to(folder)
-        if ".." not in inside.parts:
-            return {"uri": quote(inside.as_posix(), errors="surrogateescape"), "uriBaseId": _ROOT}
-    except ValueError:
-        pass
+    path = Path(os.path.normpath(folder / file))  # not resolved: links stay as they are
+    if path.is_relative_to(folder):
+        inside = path.relative_to(folder).as_posix()
+        return {"uri": quote(inside, errors="surrogateescape"), "uriBaseId": _ROOT}
     return {"uri": f"file://{quote(path.as_posix(), errors='surrogateescape')}"}

@@ -80,6 +80,7 @@ class Stray:
 class Parts:
     """A file, taken apart. Items in the order of the file's tables."""
 
+    document: Document
     items: list[Item] = field(default_factory=list)
     owners: list[Owner] = field(default_factory=list)
     strays: list[Stray] = field(default_factory=list)
@@ -87,7 +88,7 @@ class Parts:
 
 def take_apart(document: Document, known: Known) -> Parts:
     """All that a file has, as the dialect's parser sees it."""
-    parts = Parts()
+    parts = Parts(document)
     for key, value in (document.tree or {}).items():
         name = key.lower() if known.any_case else key
         path: Path = (key,)

@@ -74,7 +74,7 @@ def _named_hypervisor(merged: Merged) -> Iterator[Finding]:
     item = merged.runtime("hypervisor_name")
     does = "the Rust runtime finds no hypervisor and does not start"
     if item is None or item.value == "":
-        where = item.value_where if item else _runtime_place(merged)
+        where = item.value_where if item else merged.table("runtime")
         hint = f'write hypervisor_name = "{next(iter(owners), "qemu")}" in [runtime]'
         yield _found(merged, "no-hypervisor", "error", "runtime.hypervisor_name is missing", where, hint, does)
     elif isinstance(item.value, str) and item.value not in owners:
@@ -96,18 +96,10 @@ def _named_agent(merged: Merged) -> Iterator[Finding]:
     item = merged.runtime("agent_name")
     does = "the Rust runtime finds no agent and does not start"
     if item is None or item.value == "":
-        where = item.value_where if item else _runtime_place(merged)
+        where = item.value_where if item else merged.table("runtime")
         yield _found(
             merged, "agent-name", "error", "runtime.agent_name is missing", where, 'write agent_name = "kata"', does
         )
     elif isinstance(item.value, str) and item.value not in owners:
         told = f"runtime.agent_name names {item.value}, and there is no [agent.{item.value}]"
         yield _found(merged, "agent-name", "error", told, item.value_where, f"add [agent.{item.value}]", does)
-
-
-def _runtime_place(merged: Merged) -> Place:
-    for parts in merged.parts:
-        for item in parts.items:
-            if item.table == "runtime":
-                return item.document.value_place(item.path[:1])
-    return merged.top()

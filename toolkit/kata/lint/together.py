@@ -1,72 +1,91 @@
-"""Settings that cannot work together: the rules of `kata.rules`, and those that only a file can break."""
+"""Settings that cannot work together: the rules of `kata.rules`, asked about a file."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..keys import tables
-from ..rules import Values, broken
+from ..rules import SEVERITIES, Broken, Values, broken
 from ..settings import NoCounterpartError, carried
-from .file_rules import Facts, file_findings
-from .findings import Finding, Level, Place
+from .catalogue import level_of
+from .findings import Finding
 from .merged import Merged
 from .structure import Item
+from .values import STAGES
 
+# What comes of a plain choice is no finding about a file.
+_EFFECTS = ("scsi-scan", "dax-arm64")
+_ACTS = {
+    "override": "takes something else than what is written",
+    "hazard": "takes it, and what comes of it is hardly what was meant",
+    "note": "takes it",
+}
 # The words in which `kata.rules` speaks of settings, as YAML has them, and as TOML does.
 _ASSIGNED = re.compile(r'\b([a-z_][a-z0-9_.]*): (true\b|false\b|"[^"]*"|\d+|\[\])')
 _NAME = re.compile(r"(?<![\"\w./-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w./-])")
 
 
-def conflicts(merged: Merged, arch: str | None, unusable: Iterable[Item]) -> Iterator[Finding]:
-    """What the values of one configuration do to each other. ``unusable``: items whose values are wrong anyway."""
+def usable(merged: Merged, hypervisor: str, unusable: Iterable[Item]) -> dict[str, Item]:
+    """The items that count for one hypervisor, by setting; ``unusable`` are those whose values are wrong anyway."""
+    skipped = {id(item) for item in unusable}
+    return {
+        item.match.setting.name: item
+        for item in merged.effective.values()
+        if item.match and not item.match.shadow and id(item) not in skipped
+        if not item.table.startswith("hypervisor") or item.owner == hypervisor
+    }
+
+
+def conflicts(merged: Merged, arch: str | None, unusable: Iterable[Item], *, host: bool) -> Iterator[Finding]:
+    """What the values of one configuration do to each other; with ``host``, to files that are here."""
     if merged.lone:
         return
-    skipped = {id(item) for item in unusable}
+    unusable = list(unusable)
     in_use = merged.in_use()
     # The Go runtime may take any of several tables; the Rust one takes the one that is named.
     names = [in_use] if in_use else list(merged.owners("hypervisor")) if merged.known.dialect == "go" else []
     for hypervisor in names:
         if hypervisor not in merged.known.hypervisors:
             continue
-        items = {
-            item.match.setting.name: item
-            for item in merged.effective.values()
-            if item.match and not item.match.shadow and id(item) not in skipped
-            if not item.table.startswith("hypervisor") or item.owner == hypervisor
-        }
+        items = usable(merged, hypervisor, unusable)
         given = {name: item.value for name, item in items.items()}
-        boot = "initrd" if given.get("initrd") and not given.get("image") else "image"
-        values = Values(merged.known.dialect, hypervisor, arch or "x86_64", boot, given)
-        for rule in broken(values):
-            yield _finding(merged, hypervisor, items, rule.settings, rule.message, rule.hint)
-        yield from file_findings(Facts(merged, values, items))
+        boot = next((name for name in ("image", "initrd") if given.get(name)), "")
+        sizes = _sizes(given) if host else {}
+        values = Values(merged.known.dialect, hypervisor, arch or "x86_64", boot, given, sizes)
+        wrong = {item.match.setting.name for item in unusable if item.match}
+        for rule in broken(values, SEVERITIES):
+            if rule.rule not in _EFFECTS and not wrong & set(rule.settings):
+                yield _finding(merged, hypervisor, items, rule)
 
 
-def _finding(
-    merged: Merged,
-    hypervisor: str,
-    items: Mapping[str, Item],
-    settings: tuple[str, ...],
-    message: str,
-    hint: str | None,
-) -> Finding:
-    places = [(items[name].where, items[name].key) for name in settings if name in items]
-    where: Place = places[0][0] if places else merged.owners("hypervisor")[hypervisor].where
-    title = merged.known.title
-    level: Level = "error"
-    does = f"the {title} finds this out late, or overrules one of them"
-    if settings[0].startswith("valid_"):
-        level, does = "note", f"the {title} uses it all the same; the list is about what a pod may ask for"
+def _sizes(given: Mapping[str, Any]) -> dict[str, int]:
+    found = {}
+    for name in ("image", "initrd"):
+        path = Path(given.get(name) or "/")
+        if path.is_file():
+            found[name] = path.stat().st_size
+    return found
+
+
+def _finding(merged: Merged, hypervisor: str, items: Mapping[str, Item], rule: Broken) -> Finding:
+    """At the settings that the file has; where it has none of them, at the table that lacks the first."""
+    places = [(items[name].where, items[name].key) for name in rule.settings if name in items]
+    if not places:
+        first = rule.settings[0].rpartition(".")[0].partition(".")[0]
+        header = merged.owners("hypervisor")[hypervisor].where
+        places = [(merged.table(first) if first in ("runtime", "factory") else header, "")]
+    act = STAGES.get(rule.stage, "takes it") if rule.severity == "error" else _ACTS[rule.severity]
     return Finding(
-        "conflict",
-        level,
-        _in_words(message, merged) or "",
-        where,
-        _in_words(hint, merged),
-        does,
+        rule.rule,
+        level_of(rule.rule, rule.severity),
+        _in_words(rule.message, merged) or "",
+        places[0][0],
+        _in_words(rule.hint, merged),
+        f"the {merged.known.title} {act}",
         merged.known.dialect,
         tuple(places[1:]),
     )

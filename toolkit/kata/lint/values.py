@@ -35,6 +35,7 @@ STAGES = {
     "adjust": "refuses to load the file",
     "validate": "loads the file and refuses to start",
     "start": "fails when it starts the VM",
+    "boot": "starts the VM, and the guest does not boot",
     "no": "does not check it, and nothing comes of it",
 }
 
