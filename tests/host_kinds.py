@@ -483,6 +483,13 @@ KINDS: tuple[Kind, ...] = (
         wanted=Wanted(confidential=SNP),
     ),
     Kind(
+        "SNP kept off by iommu=pt",
+        "amd",
+        {"sev": "fail"},
+        {**SNP_ON, "/sys/module/kvm_amd/parameters/sev_snp": "N\n", "/proc/cmdline": "root=/dev/sda1 iommu=pt quiet\n"},
+        wanted=Wanted(confidential=SNP),
+    ),
+    Kind(
         "an SNP host whose device is missing",
         "amd",
         {"sev": "fail"},

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import jsonschema
 import pytest
-from host_kinds import KINDS, LEFT_OUT, Kind
+from host_kinds import KINDS, LEFT_OUT, Kind, gpu
 from host_trees import (
     BASE_FLAGS,
     GOOD,
@@ -17,6 +18,7 @@ from host_trees import (
     MACHINES,
     UNASKED,
     Checked,
+    Entry,
     Program,
     Tree,
     checked,
@@ -27,6 +29,7 @@ from host_trees import (
 )
 from kata_toolkit.host.kvm_guest import KvmVerdict
 from kata_toolkit.host.table import CHECKS
+from kata_toolkit.host.wanted import Wanted
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 SOFTWARE = ("programs", "managers", "security", "installed")
@@ -124,6 +127,7 @@ def test_there_are_enough_kinds() -> None:
         ),
         ("no IOMMU, asked for VFIO", "iommu", "intel_iommu=on"),
         ("a host without TDX, asked for it", "tdx", "6.16"),
+        ("SNP kept off by iommu=pt", "sev", "remove iommu=pt"),
         ("an SEV host, asked for SNP", "sev", "kvm_amd.sev_snp=1"),
     ],
 )
@@ -281,6 +285,33 @@ def test_odd_bytes_in_what_is_read_do_no_harm(tmp_path: Path, base: str) -> None
             verdicts = checked(tmp_path, machine=MACHINES.get(base, base)).report.verdicts
             assert all(verdict.detail for verdict in verdicts.values()), name
         put(tmp_path, name, str(tree[name]))
+
+
+@pytest.mark.parametrize("noise", [b"", b"-1\n", b"\x00\xff\n:" * 40, b"0x0 0x1 0x2\n" * 9, "⁵²²".encode()])
+def test_odd_bytes_in_what_makes_a_kind_do_no_harm(tmp_path: Path, noise: bytes) -> None:
+    """The same for what only some hosts have: GPUs, cgroups of a user, parameters, device trees."""
+    for number, kind in enumerate(KINDS):
+        root = tmp_path / str(number)
+        lay(root, without_programs(kind.tree))
+        for name in kind.files:
+            file = root / name.lstrip("/")
+            if file.is_file() and not file.is_symlink():
+                file.write_bytes(noise)
+        machine = MACHINES.get(kind.base, kind.base)
+        report = checked(root, machine=machine, kvm=kind.probe, wanted=kind.wanted, uid=kind.uid).report
+        assert all(verdict.detail for verdict in report.verdicts.values()), kind.name
+
+
+def test_a_large_machine_is_looked_at_quickly(tmp_path: Path) -> None:
+    """512 processors and 300 PCI functions."""
+    tree: dict[str, Entry] = dict(without_programs(GOOD["intel"]))
+    tree["/proc/cpuinfo"] = cpuinfo("GenuineIntel", f"{BASE_FLAGS} {INTEL} {'flag_of_some_length ' * 60}", 512)
+    for number in range(300):
+        tree |= gpu(f"{number // 256:04x}:{number % 256:02x}:00.0", str(number), driver="nvidia")
+    lay(tmp_path, tree)
+    start = time.monotonic()
+    checked(tmp_path, wanted=Wanted(vfio=True))
+    assert time.monotonic() - start < 0.5
 
 
 def test_each_report_follows_the_schema(tmp_path: Path, root: Path) -> None:

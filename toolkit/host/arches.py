@@ -113,6 +113,3 @@ NESTED_HELP: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Flags that the hypervisor below should pass on, so that guests in a VM are not much slower, by module."""
-
-IOMMU_ARGUMENTS: tuple[tuple[str, str], ...] = (("vmx", "intel_iommu=on iommu=pt"), ("svm", "amd_iommu=on iommu=pt"))
-"""What switches the IOMMU on in the kernel's command line, by the processor's flag."""

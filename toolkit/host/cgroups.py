@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..checks import FAIL, PASS, WARN, Skipped, Verdict
 from .entry import HostCheck
 from .host import Host
+from .rights import user_name
 
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 DELEGATED = ("cpu", "cpuset", "io", "memory", "pids")
@@ -61,7 +62,11 @@ def delegation(host: Host) -> Verdict:
     # No systemd for this user: what counts is the cgroup that we are in.
     folder = f"{root}{own}".rstrip("/")
     if not host.may_use(f"{folder}/cgroup.procs"):
-        return Verdict(WARN, f"no cgroup is this user's own ({own})", "sudo loginctl enable-linger $USER, then log in")
+        return Verdict(
+            WARN,
+            f"no cgroup is this user's own ({own})",
+            f"sudo loginctl enable-linger {user_name(host)}, then log in again",
+        )
     return _delegated(host, folder, own)
 
 

@@ -19,6 +19,7 @@ from .wanted import SE, SEV, SGX, SNP, TDX
 _KVM_INTEL, _KVM_AMD = "/sys/module/kvm_intel/parameters", "/sys/module/kvm_amd/parameters"
 _YES = ("Y", "1")
 _KEYS = "/sys/fs/cgroup/misc.capacity"
+_SNP_ARGUMENTS = "kvm_amd.sev=1 kvm_amd.sev_es=1 kvm_amd.sev_snp=1"
 _TDX_KERNEL, _SNP_KERNEL = (6, 16), (6, 11)  # the first whose KVM runs such guests
 
 
@@ -63,10 +64,12 @@ def sev(host: Host) -> Verdict:
     if needed not in on:
         kernel = release(host)
         remedy = (
-            "switch SEV-SNP (SMEE, SNP memory coverage, IOMMU) on in the firmware, add mem_encrypt=on "
-            "kvm_amd.sev=1 kvm_amd.sev_es=1 kvm_amd.sev_snp=1 to GRUB_CMDLINE_LINUX in /etc/default/grub, "
-            "sudo update-grub, then restart"
+            f"switch SEV-SNP (SMEE, SNP memory coverage, IOMMU) on in the firmware, add {_SNP_ARGUMENTS} to "
+            "GRUB_CMDLINE_LINUX in /etc/default/grub, sudo update-grub, then restart"
         )
+        if needed == "sev_snp" and host.argument("iommu") == "pt":
+            remedy = "remove iommu=pt from GRUB_CMDLINE_LINUX in /etc/default/grub (SNP needs the IOMMU to translate), "
+            remedy += "sudo update-grub, then restart"
         if needed == "sev_snp" and flags[needed] is None and kernel and kernel < _SNP_KERNEL:
             remedy = "a newer kernel: 6.11 or later"
         return _without(host, (SNP, SEV), f"KVM runs no {needed.replace('_', '-').upper()} guests", remedy)
@@ -106,7 +109,7 @@ def secure_execution(host: Host) -> Verdict:
         return _without(host, (SE,), f"{host.machine} has none", "use an IBM Z or LinuxONE machine")
     value = host.text("/sys/firmware/uv/prot_virt_host")
     if value == "1":
-        most = host.text("/sys/firmware/uv/query/max_guests") or host.text("/sys/firmware/uv/query/max_cpus")
+        most = host.text("/sys/firmware/uv/query/max_guests")
         return Verdict(PASS, "the kernel runs Secure Execution guests" + (f", up to {most}" if most else ""))
     if host.text("/sys/firmware/uv/prot_virt_guest") == "1":
         return _without(host, (SE,), "this is a Secure Execution guest: it runs none of its own", "use an LPAR")
@@ -136,8 +139,8 @@ CHECKS = (
         sev,
         "SEV guests need KVM and firmware that were started with it, and the secure processor's device.",
         "confidential",
-        (f"{_KVM_AMD}/{{sev,sev_es,sev_snp}}", "/dev/sev", "/proc/sys/kernel/osrelease", _KEYS),
-        "mem_encrypt=on kvm_amd.sev=1 kvm_amd.sev_es=1 kvm_amd.sev_snp=1 on the kernel's command line, then restart",
+        (f"{_KVM_AMD}/{{sev,sev_es,sev_snp}}", "/dev/sev", "/proc/cmdline", "/proc/sys/kernel/osrelease", _KEYS),
+        f"add {_SNP_ARGUMENTS} to the kernel's command line, then restart",
         when=_made_for("kvm_amd", (SNP, SEV)),
     ),
     HostCheck(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..checks import FAIL, PASS, SKIP, WARN, Skipped, Verdict
-from .arches import IOMMU_ARGUMENTS
 from .devices import device as check_device
 from .entry import HostCheck
 from .host import AVAILABLE, MISSING, Host
@@ -19,10 +18,11 @@ def iommu(host: Host) -> Verdict:
     if groups:
         passed = host.argument("iommu")
         return Verdict(PASS, f"{len(groups)} groups" + (f", iommu={passed}" if passed else ""))
-    argument = next((text for flag, text in IOMMU_ARGUMENTS if flag in host.cpu_flags), "iommu.passthrough=1")
+    # Intel's is off until the kernel is asked; the others are on where the firmware has them.
+    words = "add intel_iommu=on to" if "vmx" in host.cpu_flags else "remove iommu=off and amd_iommu=off from"
     remedy = (
-        "switch the IOMMU (VT-d, AMD-Vi, SMMU) on in the firmware, add "
-        f"{argument} to GRUB_CMDLINE_LINUX in /etc/default/grub, sudo update-grub, then restart"
+        f"switch the IOMMU (VT-d, AMD-Vi, SMMU) on in the firmware, {words} GRUB_CMDLINE_LINUX in /etc/default/grub, "
+        "sudo update-grub, then restart"
     )
     detail = "no IOMMU groups: the IOMMU is off, or there is none"
     return Verdict(FAIL, detail, remedy) if host.wanted.vfio else Verdict(SKIP, f"{detail}; {_NOT_ASKED}")
