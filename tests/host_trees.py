@@ -29,6 +29,16 @@ UNASKED = frozenset({"iommu", "vfio", "gpus", "tdx", "sev", "sgx", "secure-execu
 """Checks that say nothing unless somebody asks for what they look at."""
 
 
+MACHINE_TYPES = ("none", "pc", "q35", "virt", "pseries", "s390-ccw-virtio")
+VIRTIOFSD_OPTIONS = "--shared-dir <DIR>\n --fd <FD>\n --socket-path <PATH>\n --cache <CACHE>\n --sandbox <SANDBOX>"
+CONTAINERD_CONFIG = """version = 2
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata]
+runtime_type = "io.containerd.kata.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata.options]
+ConfigPath = "/opt/kata/share/defaults/kata-containers/configuration-qemu.toml"
+"""
+
+
 @dataclass(frozen=True)
 class Link:
     """A symbolic link."""
@@ -53,7 +63,9 @@ Tree = Mapping[str, Entry]
 
 def qemu(devices: str = QEMU_DEVICES, version: str = "QEMU emulator version 9.2.0") -> Program:
     listed = "\n".join(f'name "{device}", bus PCI' for device in devices.split())
-    return Program({"--version": version, "-device": listed})
+    machines = "Supported machines are:\n" + "".join(f"{name:20} a machine\n" for name in MACHINE_TYPES)
+    accelerators = "Accelerators supported in QEMU binary:\ntcg\nkvm"
+    return Program({"--version": version, "-device": listed, "-machine": machines, "-accel": accelerators})
 
 
 def cpuinfo(vendor: str, flags: str, count: int = 2) -> str:
@@ -101,8 +113,12 @@ COMMON: Tree = {
     **{f"/sys/module/{name}/": "" for name in ("sch_ingress", "cls_u32", "act_mirred")},
     **{f"/dev/{name}": "" for name in ("kvm", "vhost-vsock", "vhost-net", "net/tun")},
     "/sys/bus/pci/devices/": "",
-    "/usr/libexec/virtiofsd": Program({"--version": "virtiofsd 1.13.0", "--help": "      --shared-dir <DIR>"}),
+    "/usr/libexec/virtiofsd": Program({"--version": "virtiofsd 1.13.0", "--help": VIRTIOFSD_OPTIONS}),
     "/usr/bin/containerd": Program({"--version": "containerd containerd.io 1.7.24 abc"}),
+    "/etc/containerd/config.toml": CONTAINERD_CONFIG,
+    "/opt/kata/share/defaults/kata-containers/configuration-qemu.toml": "[hypervisor.qemu]\n",
+    "/usr/local/bin/containerd-shim-kata-v2": Program({"--version": "Kata Containers 4.1.0"}),
+    "/proc/self/status": "Name:\tx\nNoNewPrivs:\t0\nSeccomp:\t0\n",
 }
 X86: Tree = {
     **COMMON,
@@ -207,7 +223,7 @@ def program(root: Path, name: str, **answers: str) -> None:
     """A program that answers options: ``version="1.0"`` to --version, ``help=…`` to --help, ``devices=…``: QEMU's."""
     texts = {f"--{option}": text for option, text in answers.items() if option != "devices"}
     if "devices" in answers:
-        texts["-device"] = qemu(answers["devices"]).answers["-device"]
+        texts = {**qemu(answers["devices"]).answers, **texts}
     put(root, name, Program(texts).script(), 0o755)
 
 

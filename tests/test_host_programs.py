@@ -30,9 +30,9 @@ def test_programs_that_hang_or_fail_do_not_hold_the_check_up(tmp_path: Path) -> 
 def test_another_vmm_instead_of_qemu(tmp_path: Path) -> None:
     capable(tmp_path)
     (tmp_path / "usr/bin/qemu-system-x86_64").unlink()
-    assert checked(tmp_path).not_passed() == {"vmm": "fail", "qemu-devices": "skip"}
+    assert checked(tmp_path).not_passed() == {"vmm": "fail", "qemu-devices": "skip", "qemu-machines": "skip"}
     program(tmp_path, "/opt/kata/bin/cloud-hypervisor", version="cloud-hypervisor v43.0")
-    assert checked(tmp_path).not_passed() == {"vmm": "warn", "qemu-devices": "skip"}
+    assert checked(tmp_path).not_passed() == {"vmm": "warn", "qemu-devices": "skip", "qemu-machines": "skip"}
     program(tmp_path, "/usr/libexec/qemu-kvm", version="QEMU emulator version 9.1", devices=QEMU_DEVICES)
     assert checked(tmp_path).not_passed() == {}
 
@@ -50,7 +50,7 @@ def test_the_old_virtiofsd_and_none(tmp_path: Path) -> None:
 def test_every_manager_is_named(tmp_path: Path) -> None:
     capable(tmp_path)
     program(tmp_path, "/usr/bin/crio", version="crio version 1.31.2")
-    program(tmp_path, "/usr/bin/dockerd", version="Docker version 20.10.24+dfsg1, build 297e128")
+    program(tmp_path, "/usr/bin/dockerd", version="Docker version 27.5.1+dfsg1, build 297e128")
     program(tmp_path, "/usr/local/bin/nerdctl", version="nerdctl version 2.0.3")
     found = checked(tmp_path)["container-manager"].detail
-    assert found == "containerd 1.7.24, CRI-O 1.31.2, Docker 20.10.24, nerdctl 2.0.3"
+    assert found == "containerd 1.7.24, CRI-O 1.31.2, Docker 27.5.1, nerdctl 2.0.3"

@@ -14,11 +14,14 @@ from . import (
     devices,
     kernel,
     kvm,
+    managers,
     memory,
     nesting,
     passthrough,
+    program_data,
     programs,
     rules,
+    security,
 )
 from .entry import HostCheck
 from .host import Host
@@ -53,6 +56,8 @@ _ALL = (
     *passthrough.CHECKS,
     *confidential.CHECKS,
     *programs.CHECKS,
+    *managers.CHECKS,
+    *security.CHECKS,
     *rules.checks(),
 )
 
@@ -68,6 +73,7 @@ def checks_for(host: Host) -> tuple[HostCheck, ...]:
 def check(host: Host) -> Report:
     """Make every check, in well under 1.5 s. Changes nothing on the host."""
     host.measurements["processors"] = len(host.processors)
+    program_data.ask_ahead(host)
     entries = checks_for(host)
     host.noted()  # what deciding that took is no check's
     verdicts = {entry.id: replace(entry.verdict(host), read=host.noted()) for entry in entries}

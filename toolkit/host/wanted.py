@@ -21,7 +21,9 @@ class Wanted:
     ``arch``: as ``uname -m`` says it; None: whatever the host is. ``hypervisors``: Kata's names (``qemu``, ``clh``…);
     empty: any. ``guests``: how many at once. ``hugepages``: guest memory is made of them. ``vfio``: a device is passed
     through. ``confidential``: one of the kinds above. ``rootless``: without root, so devices and cgroups must be the
-    caller's own.
+    caller's own. ``virtio_fs``: a folder is shared by it. ``sets``: installed sets, by the folders that they lie in, to
+    be looked at too. ``builds``: sets are built here. ``purpose``: a named use of the host, see
+    ``schemas/host-purposes.json``.
     """
 
     arch: str | None = None
@@ -33,6 +35,10 @@ class Wanted:
     vfio: bool = False
     confidential: str | None = None
     rootless: bool = False
+    virtio_fs: bool = True
+    sets: tuple[str, ...] = ()
+    builds: bool = False
+    purpose: str | None = None
 
     @property
     def elsewhere(self) -> bool:
