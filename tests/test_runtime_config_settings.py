@@ -127,7 +127,7 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, str | None]] = [
         "at least 256 MiB",
     ),
     (RS, {"default_memory": 32}, "default_memory: 32 MiB is refused in the Rust runtime", "at least 64 MiB"),
-    (BOTH, {"default_maxvcpus": 250}, "default_maxvcpus: 250 is cut to 240 in the Go runtime", "at most 240"),
+    (BOTH, {"default_maxvcpus": 250}, "default_maxvcpus: 250 is more than a VM can have in the Go runtime", "at most 240"),
     (RS, {"default_maxvcpus": 300}, "default_maxvcpus: 300 is refused in the Rust runtime", "at most 256"),
     (BOTH, {"default_bridges": 6}, "default_bridges: 6 is cut to 5 in the Go runtime", "at most 5"),
     (

@@ -39,11 +39,14 @@ class Limit:
     effect: str
     by_hypervisor: Mapping[str, int] = field(default_factory=dict)
     arch: str | None = None
+    by_arch: Mapping[str, int] = field(default_factory=dict)
 
     def at(self, hypervisor: str, arch: str | None) -> int | None:
         """The limit there, or None where it does not apply."""
         if self.arch and arch and arch != self.arch:
             return None
+        if self.by_arch and arch:
+            return self.by_arch.get(arch)
         return self.by_hypervisor.get(hypervisor, self.value)
 
 
@@ -140,7 +143,7 @@ class Carry:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: what it means, and its side in each dialect that has it."""
+    """One setting: what it means, and its side in each dialect that has it. ``path``: it names a file, or files."""
 
     name: str
     group: str
@@ -150,6 +153,7 @@ class Setting:
     go: Side | None
     rs: Side | None
     carry: Carry | None
+    path: bool = False
 
     def side(self, dialect: str) -> Side | None:
         """The side of a dialect, None when it has no such key."""
@@ -248,6 +252,7 @@ def parse(documents: Sequence[Mapping[str, Any]]) -> Iterator[Setting]:
                     go=_side("go", table["table"], entry),
                     rs=_side("rs", table["table"], entry),
                     carry=_carry(entry.get("carry")),
+                    path=entry.get("path", False),
                 )
 
 

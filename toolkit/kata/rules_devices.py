@@ -143,7 +143,8 @@ def _always_disk(v: Values) -> Iterator[Broken]:
 def _dragonball(v: Values) -> Iterator[Broken]:
     if v.hypervisor == "dragonball":
         for name in _DRAGONBALL_EMPTY:
-            if v.given.get(name):
+            follows = name == "valid_hypervisor_paths" and v.given.get("path")
+            if v.given.get(name) and not follows:
                 yield Broken((name,), f"{name} is refused for dragonball, which is part of the runtime", "remove it")
 
 

@@ -144,7 +144,7 @@ class _Check:
     def problems(self) -> list[tuple[str, str | None]]:
         """What is wrong, as (message, hint); `values` is filled in when nothing is."""
         origin = self._origin()
-        wrong = _wrong_type(self.name, origin, self.value)
+        wrong = _wrong_type(self.name, origin, self.value, path=self.setting.path)
         if wrong:
             return [(wrong, f"it counts {origin.unit}" if origin.unit and origin.type == "integer" else None)]
         # The dialect whose words the spec uses speaks first: what it refuses is one mistake, not two.
@@ -283,17 +283,25 @@ def _same_type(value: Any, side: Side) -> bool:
     return isinstance(value, list) and all(isinstance(x, element) and not isinstance(x, bool) for x in value)
 
 
-def _wrong_type(name: str, side: Side, value: Any) -> str | None:
+def _wrong_type(name: str, side: Side, value: Any, *, path: bool) -> str | None:
     if not _same_type(value, side):
         return f"{name} must be {_NAMES[side.type]}, not {shown(value)}"
-    if side.must_exist and side.type == "string" and value and not value.startswith("/"):
-        return f"{name} must be an absolute path, not {shown(value)}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{name} must be a finite number"
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str) and any(ord(c) < 0x20 or ord(c) == 0x7F for c in text):
             return f"{name} must not hold control characters"
+        rule = _path_rule(text) if path and isinstance(text, str) and text else None
+        if rule:
+            return f"{name} must be {rule}, not {shown(text)}"
     return None
+
+
+def _path_rule(text: str) -> str | None:
+    """What a path should have been; None for one that is in order."""
+    if not text.startswith("/"):
+        return "an absolute path"
+    return "a path without . and .. in it" if {".", ".."} & set(text.split("/")) else None
 
 
 def _out_of_bounds(
