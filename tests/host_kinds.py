@@ -231,6 +231,55 @@ KINDS: tuple[Kind, ...] = (
         gone=("/dev/",),
     ),
     Kind(
+        "a container with little memory",
+        "intel",
+        {"memory": "fail", "shared-memory": "warn"},
+        {**CONTAINER, "/sys/fs/cgroup/memory.max": "1073741824\n"},
+    ),
+    Kind(
+        "a pod of Kubernetes, which leaves no mark",
+        "intel",
+        {"kvm-device": "fail", "kvm-guest": "skip"},
+        {
+            "/proc/self/ns/pid": Link("pid:[4026532201]"),
+            "/proc/self/mounts": f"overlay / overlay rw 0 0\n{MOUNTS}cgroup2 /sys/fs/cgroup cgroup2 ro 0 0\n",
+        },
+        gone=("/dev/kvm",),
+    ),
+    Kind(
+        "a node with Microsoft's hypervisor",
+        "intel",
+        {
+            **INTEL_LEFT_OUT,
+            "cpu-virtualization": "warn",
+            "kvm-module": "skip",
+            "kvm-device": "warn",
+            "kvm-guest": "skip",
+            "nesting": "warn",
+        },
+        {"/proc/cpuinfo": cpuinfo("GenuineIntel", f"{BASE_FLAGS} hypervisor"), "/dev/mshv": ""},
+        gone=("/dev/kvm", "/sys/module/kvm_intel"),
+    ),
+    Kind(
+        "the same, for Cloud Hypervisor",
+        "intel",
+        {**INTEL_LEFT_OUT, "kvm-module": "skip", "kvm-guest": "skip", "nesting": "warn"},
+        {"/proc/cpuinfo": cpuinfo("GenuineIntel", f"{BASE_FLAGS} hypervisor"), "/dev/mshv": ""},
+        gone=("/dev/kvm", "/sys/module/kvm_intel"),
+        wanted=Wanted(hypervisors=("clh",)),
+    ),
+    Kind(
+        "a VMware VM whose own vsock is in the way",
+        "intel",
+        {"nesting": "warn", "nesting-quality": "pass", "kernel-version": "warn", "vhost-vsock": "fail"},
+        {
+            **NESTED_INTEL,
+            "/sys/class/dmi/id/sys_vendor": "VMware, Inc.\n",
+            "/sys/module/vmw_vsock_vmci_transport/": "",
+            "/proc/sys/kernel/osrelease": "5.4.0-216-generic\n",
+        },
+    ),
+    Kind(
         "a container with /proc partly hidden",
         "intel",
         {

@@ -8,8 +8,8 @@ from .arches import ARCHES, NESTING, NESTING_ELSEWHERE
 from .below import below
 from .entry import HostCheck
 from .host import Host
+from .kvm import KVM, microsoft
 
-KVM = "/dev/kvm"
 _CPUINFO = "/proc/cpuinfo"
 _FLAGS = {"vmx": "Intel VT-x (vmx)", "svm": "AMD-V (svm)", "sie": "sie"}
 
@@ -61,6 +61,8 @@ def virtualization(host: Host) -> Verdict:
         return found
     if host.may_use(KVM) and host.kvm_verdict.ok:
         return Verdict(PASS, f"not shown by /proc/cpuinfo, but by KVM: {host.kvm_verdict.detail}")
+    if not host.exists(KVM) and (instead := microsoft(host)):
+        return instead
     if found is None:
         raise Skipped(f"{host.machine} does not say it in /proc/cpuinfo, or that is hidden; see kvm-device")
     return found

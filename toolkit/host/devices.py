@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from ..checks import FAIL, PASS, SKIP, Verdict
 from .entry import HostCheck
 from .host import AVAILABLE, BUILTIN, LOADED, MISSING, UNKNOWN, Host
+from .kernel import release
 from .rights import refusal
+
+_VMWARE, _SEVERAL_TRANSPORTS = "vmw_vsock_vmci_transport", (5, 5)
 
 
 def device(host: Host, path: str, module: str, option: str, status: str) -> Verdict:
@@ -45,11 +48,21 @@ def _present(host: Host, path: str, module: str, option: str, status: str) -> Ve
 
 def vhost_vsock(host: Host) -> Verdict:
     """Kata's QEMU and StratoVirt configurations do not even load without it; the other hypervisors do not use it."""
-    verdict = device(host, "/dev/vhost-vsock", "vhost_vsock", "CONFIG_VHOST_VSOCK", FAIL)
+    verdict = _held_by_vmware(host) or device(host, "/dev/vhost-vsock", "vhost_vsock", "CONFIG_VHOST_VSOCK", FAIL)
     if verdict.status == FAIL and not host.wanted.needs_vhost_vsock:
         names = ", ".join(host.wanted.hypervisors)
         return Verdict(PASS, f"{verdict.detail}; {names} does not need it: its vsock is a socket of the VMM's own")
     return verdict
+
+
+def _held_by_vmware(host: Host) -> Verdict | None:
+    """Before Linux 5.5 there was one vsock transport at a time, and in VMware's VMs that is VMware's own."""
+    kernel = release(host)
+    if kernel is None or kernel >= _SEVERAL_TRANSPORTS or host.module(_VMWARE) != LOADED:
+        return None
+    keep = f"echo blacklist {_VMWARE} | sudo tee /etc/modprobe.d/no-vmware-vsock.conf"
+    remedy = f"sudo modprobe -r {_VMWARE} && sudo modprobe vhost_vsock && {keep}"
+    return Verdict(FAIL, f"the module {_VMWARE} holds vsock, which this kernel gives to one alone", remedy)
 
 
 def modules(host: Host, options: Mapping[str, str], status: str) -> Verdict:

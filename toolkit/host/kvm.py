@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..checks import FAIL, PASS, Skipped, Verdict
+from ..checks import FAIL, PASS, WARN, Skipped, Verdict
 from .entry import HostCheck
 from .host import AVAILABLE, BUILTIN, LOADED, MISSING, UNKNOWN, Host
 from .rights import refusal
 
-KVM = "/dev/kvm"
+KVM, MSHV = "/dev/kvm", "/dev/mshv"
 
 
 def module(host: Host) -> Verdict:
@@ -26,8 +26,21 @@ def module(host: Host) -> Verdict:
     return Verdict(FAIL, f"{name} is {state}", remedy)
 
 
+def microsoft(host: Host) -> Verdict | None:
+    """Microsoft's hypervisor in place of KVM, as on Azure's nodes: of Kata's VMMs Cloud Hypervisor alone knows it."""
+    if not host.exists(MSHV):
+        return None
+    detail = f"no KVM, but {MSHV}, which only Cloud Hypervisor uses"
+    wanted = host.wanted.hypervisors
+    if wanted and all(name.partition("-")[0] == "clh" for name in wanted):
+        return Verdict(PASS, detail)
+    return Verdict(FAIL if wanted else WARN, detail, "use the hypervisor clh")
+
+
 def kvm_device(host: Host) -> Verdict:
     """``/dev/kvm`` is there and may be used by this user."""
+    if not host.exists(KVM) and (instead := microsoft(host)):
+        return instead
     if not host.exists(KVM):
         return Verdict(FAIL, f"no {KVM}{_why_absent(host)}", _how_to_get(host))
     if host.may_use(KVM):
@@ -96,7 +109,7 @@ CHECKS = (
         kvm_device,
         "Through it the VMM runs guests.",
         "KVM",
-        (KVM,),
+        (KVM, MSHV),
         "sudo usermod -aG kvm USER, then log in again",
     ),
     HostCheck(

@@ -40,6 +40,9 @@ def memory(host: Host) -> Verdict:
     if "MemTotal" not in known:
         raise Skipped("/proc/meminfo cannot be read", "sudo mount -t proc proc /proc")
     total, free = known["MemTotal"], known.get("MemAvailable", known.get("MemFree", 0))
+    limit = _container_limit(host)
+    if limit is not None and limit < total:
+        total, free = limit, min(limit, free)
     host.measurements["memory_total_mib"] = total
     host.measurements["memory_available_mib"] = free
     detail, wanted = f"{free} MiB of {total} MiB available", wanted_mib(host)
@@ -52,6 +55,16 @@ def memory(host: Host) -> Verdict:
     if free < wanted:
         return Verdict(WARN, f"{detail}, but {wanted} MiB are wanted", "set default_memory to less, or free memory")
     return Verdict(PASS, detail)
+
+
+def _container_limit(host: Host) -> int | None:
+    """What the cgroup of the container that we are in allows, in MiB; /proc/meminfo knows nothing of it."""
+    if not host.in_container:
+        return None
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        if (limit := host.number(file)) is not None:
+            return limit >> 20
+    return None
 
 
 def huge_pages(host: Host) -> Verdict:
@@ -166,7 +179,7 @@ CHECKS = (
         memory,
         "Each sandbox is a VM with memory of its own.",
         "memory",
-        (_MEMINFO,),
+        (_MEMINFO, "/sys/fs/cgroup/memory.max"),
         "set default_memory to less",
     ),
     HostCheck(
