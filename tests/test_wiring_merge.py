@@ -19,6 +19,7 @@ from kata_toolkit.wiring import daemon_json, marked
 from kata_toolkit.wiring.handlers import Handler
 from kata_toolkit.wiring.index import Wiring
 from kata_toolkit.wiring.overhead import overhead
+from kata_toolkit.wiring.trees import RUNC
 from kata_toolkit.wiring.wire import Wired, Wish, wire
 from wiring_parts import wired_set
 
@@ -120,7 +121,7 @@ def outside(manager: str, text: str) -> Any:
     def without(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        kept = {key: without(item) for key, item in value.items() if not key.startswith("kata-toy")}
+        kept = {k: without(item) for k, item in value.items() if not k.startswith("kata-toy") and item != RUNC}
         return {key: item for key, item in kept.items() if item != {}}
 
     return without(document)
@@ -181,9 +182,22 @@ def test_two_sets_share_a_file(tmp_path: Path, manager: str, first_out: int) -> 
     assert {"kata-toy", "kata-other"} <= set(runtimes(manager, file.read_text()))
     run(manager, file, wiring=sets[first_out], remove=True)
     left = sets[1 - first_out].wrapper
-    assert {name for name in runtimes(manager, file.read_text()) if not name.endswith("-rs")} == {left}
+    assert {name for name in runtimes(manager, file.read_text()) if not name.endswith("-rs")} - {"runc"} == {left}
     run(manager, file, wiring=sets[1 - first_out], remove=True)
     assert not file.exists()
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_two_sets_behind_a_line_without_an_end(tmp_path: Path, first_out: int) -> None:
+    file, sets = tmp_path / "file", (wiring(), wiring("kata-other", "/opt/other"))
+    before = "version = 2\nroot = '/x'"
+    file.write_text(before)
+    for one in sets:
+        run("containerd", file, wiring=one)
+    for one in (sets[first_out], sets[1 - first_out]):
+        run("containerd", file, wiring=one, remove=True)
+        assert tomllib.loads(file.read_text())["root"] == "/x"
+    assert file.read_text() == before
 
 
 @pytest.mark.parametrize("manager", ["containerd", "crio"])
@@ -197,6 +211,40 @@ def test_a_set_of_another_prefix_replaces_its_own_block(tmp_path: Path, manager:
     assert "/opt/toy" not in text
     assert "# mine\n" in text
     assert text.count(">>> kata-toolkit") == 1
+
+
+def test_containerd_1_keeps_its_default_runtime(tmp_path: Path) -> None:
+    """It forgets runc when it is told of others, unless it is told of runc as well; that goes with the last of us."""
+    file, sets = tmp_path / "file", (wiring(), wiring("kata-other", "/opt/other"))
+    before = "version = 2\n[grpc]\naddress = '/x'\n"
+    file.write_text(before)
+    for one in sets:
+        run("containerd", file, wiring=one)
+        assert runtimes("containerd", file.read_text())["runc"] == RUNC
+    assert run("containerd", file, wiring=sets[0], remove=True).done == {
+        "kata-toy": "removed",
+        "kata-toy-rs": "removed",
+    }
+    assert runtimes("containerd", file.read_text())["runc"] == RUNC
+    assert run("containerd", file, wiring=sets[1], remove=True).done["runc"] == "removed"
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "version = 3\n",  # containerd 2 does not forget
+        f'version = 2\n[plugins."{V2}".containerd.runtimes.runc]\nruntime_type = "mine"\n',
+        f'version = 2\n[plugins."{V2}".containerd]\ndefault_runtime_name = "mine"\n',
+    ],
+)
+def test_a_default_runtime_of_somebodys_own_is_left_alone(tmp_path: Path, before: str) -> None:
+    file = tmp_path / "file"
+    file.write_text(before)
+    assert "runc" not in run("containerd", file).done
+    assert RUNC not in runtimes("containerd", file.read_text()).values()
+    run("containerd", file, remove=True)
+    assert not file.exists() or file.read_text() == before
 
 
 # ---- a runtime of the same name that differs ----

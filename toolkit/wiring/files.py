@@ -27,7 +27,7 @@ def wiring_files(name: str, wrapper: str, prefix: str, arch: str, handlers: Sequ
     drop_in = f"50-{wrapper}.conf"
     files = {
         f"containerd/{wrapper}-v{version}.toml": fill(
-            "containerd.toml.j2", name=name, version=version, body=as_toml(trees.containerd(handlers, version))
+            "containerd.toml.j2", name=name, version=version, body=as_toml(_drop_in(handlers, version))
         )
         for version in trees.CONTAINERD_PLUGINS
     }
@@ -44,6 +44,14 @@ def wiring_files(name: str, wrapper: str, prefix: str, arch: str, handlers: Sequ
         INDEX: as_json(index(name, wrapper, prefix, arch, handlers)),
     }
     return files | dict(_of_each(handlers))
+
+
+def _drop_in(handlers: Sequence[Handler], version: int) -> trees.Tree:
+    tree = trees.containerd(handlers, version)
+    if version == trees.FORGETS_RUNC:
+        containerd = tree["plugins"][trees.CONTAINERD_PLUGINS[version]]["containerd"]
+        containerd["runtimes"] = {"runc": trees.RUNC, **containerd["runtimes"]}
+    return tree
 
 
 def _of_each(handlers: Sequence[Handler]) -> Iterator[tuple[str, str]]:

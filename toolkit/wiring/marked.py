@@ -20,7 +20,7 @@ from .text import as_toml
 
 Keys = tuple[str, ...]
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-_MARK = re.compile(r"^# >>> kata-toolkit wire: ", re.MULTILINE)
+_MARK = re.compile(r"^# >>> kata-toolkit wire: ([a-z0-9-]+)", re.MULTILINE)
 _UNENDED = ", behind a line without an end"
 
 
@@ -170,6 +170,11 @@ def _marks(owner: str) -> tuple[str, str]:
     return f"# >>> kata-toolkit wire: {owner}", f"# <<< kata-toolkit wire: {owner}"
 
 
+def owners(text: str) -> set[str]:
+    """Who has a block in the text."""
+    return set(_MARK.findall(text))
+
+
 def outside(text: str, owner: str) -> str:
     """What others wrote: the text without our block."""
     return _without_block(text, owner)[0]
@@ -182,8 +187,8 @@ def _without_block(text: str, owner: str) -> tuple[str, bool]:
     found = pattern.search(text)
     if found is None:
         return text, False
-    before = text[: found.start()]
-    return (before.removesuffix("\n") if found[1] else before) + text[found.end() :], True
+    before, after = text[: found.start()], text[found.end() :]
+    return (before.removesuffix("\n") if found[1] and not after else before) + after, True
 
 
 def _block(owner: str, entries: Sequence[Entry], *, unended: bool) -> str:

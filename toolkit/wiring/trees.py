@@ -16,6 +16,11 @@ CONTAINERD_PLUGINS = {
 }
 """Versions of containerd's configuration, and the plugin that has the runtimes there."""
 
+RUNC: Tree = {"runtime_type": "io.containerd.runc.v2"}
+"""containerd's own default runtime. containerd 1.x forgets it when a configuration names any other, and then its CRI
+plugin does not start."""
+FORGETS_RUNC = 2  # the version of the configuration of containerd 1.x
+
 _POD_ANNOTATIONS = ["io.katacontainers.*"]
 _CONTAINER_ANNOTATIONS = ["io.katacontainers.*", "io.kubernetes.container.terminationMessage*"]
 _CRIO_ANNOTATIONS = ["io.kubernetes.cri-o.ShmSize"]

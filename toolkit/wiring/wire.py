@@ -107,9 +107,26 @@ def _edit(text: str, file: Path, wiring: Wiring, handlers: Sequence[Handler], wi
     for key in path:
         table = table[key]
     entries = [Entry(name, (*path, name), value) for name, value in table.items()]
+    default = Entry("runc", (*path, "runc"), trees.RUNC)
     if wish.remove:
-        return marked.drop(text, file, wiring.wrapper, entries, force=wish.force)
-    return marked.put(text, file, wiring.wrapper, entries, force=wish.force, first=first)
+        edited = marked.drop(text, file, wiring.wrapper, entries, force=wish.force)
+        if marked.owners(edited.text) == {default.name}:  # nobody needs it any more
+            return Edited(marked.outside(edited.text, default.name), {**edited.done, default.name: "removed"})
+        return edited
+    edited = marked.put(text, file, wiring.wrapper, entries, force=wish.force, first=first)
+    if not _forgets_runc(marked.parse(edited.text, file), wish.manager):
+        return edited
+    completed = marked.put(text, file, default.name, [default], first=first)  # before ours, for it goes after ours
+    edited = marked.put(completed.text, file, wiring.wrapper, entries, force=wish.force)
+    return Edited(edited.text, {**edited.done, **completed.done})
+
+
+def _forgets_runc(document: Mapping[str, Any], manager: str) -> bool:
+    """Whether a containerd that reads this would have lost its default runtime because of us."""
+    if manager != "containerd" or document.get("version") != trees.FORGETS_RUNC:
+        return False
+    containerd = document["plugins"][trees.CONTAINERD_PLUGINS[trees.FORGETS_RUNC]]["containerd"]
+    return containerd.get("default_runtime_name", "runc") == "runc" and "runc" not in containerd["runtimes"]
 
 
 def _toml(
