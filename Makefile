@@ -30,6 +30,7 @@ docs: ready ## Render docs/spec.md from the schema, docs/kernel-profiles.md from
 	$(BIN)/python -m kata_toolkit.kconfig.profile_page
 	$(BIN)/python -m kata_toolkit.host.page
 	$(BIN)/python -m kata_toolkit.kata.lint.page
+	$(BIN)/python -m kata_toolkit.vm.page
 
 lock: ## Resolve requirements.in anew into requirements.lock, and what only `make test-full` uses
 	rm -rf build/lock && /usr/bin/python3 -m venv build/lock && build/lock/bin/pip install -q pip-tools

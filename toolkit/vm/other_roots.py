@@ -1,7 +1,7 @@
 """The root file system of a set in another form: what its kernel promises to boot is booted, not only what it is given.
 
-Each function writes files into a folder and returns the guest that boots from them. The files are those of the set's
-image, read back by our own readers and written by our own writers.
+Each function writes files into a folder, once, and returns the guest that boots from them. The files are those of the
+set's image, read back by our own readers and written by our own writers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -50,16 +51,19 @@ class _Read:
         return self.reader.read(self.inode, offset, length)
 
 
+@cache
 def ext4(guest: Guest, folder: Path) -> Guest:
     """As an ext4 image with DAX. Raises Skipped when there is no image, CheckError when it cannot be read."""
     return _image(guest, folder, Wanted("ext4", dax=True))
 
 
+@cache
 def erofs(guest: Guest, folder: Path) -> Guest:
     """As an EROFS image with DAX. Raises as `ext4` does."""
     return _image(guest, folder, Wanted("erofs", dax=True))
 
 
+@cache
 def verity(guest: Guest, folder: Path) -> Guest:
     """Its own image when that has dm-verity, else one made of it that has. Raises as `ext4` does."""
     return (
@@ -67,6 +71,7 @@ def verity(guest: Guest, folder: Path) -> Guest:
     )
 
 
+@cache
 def initrd(guest: Guest, folder: Path) -> Guest:
     """As an initrd, not compressed. Raises as `ext4` does, and Skipped when it would not fit the guest's memory."""
     path = folder / "other.initrd"
@@ -82,6 +87,7 @@ def initrd(guest: Guest, folder: Path) -> Guest:
     return replace(guest, boot="initrd", image=None, initrd=path, rootfs_driver="initrd", verity="", dax=False)
 
 
+@cache
 def tampered(guest: Guest, folder: Path) -> Guest:
     """As `verity`, with one byte of the agent's program changed behind dm-verity's back."""
     sound = verity(guest, folder)

@@ -102,7 +102,7 @@ def reseed(evidence: Evidence) -> Verdict:
 
 
 def sandbox(evidence: Evidence) -> Verdict:
-    """A sandbox is made once: with its host name, which its containers have; a second one is refused."""
+    """A guest has one sandbox: a second one is refused. That it ends with the guest is `power-off`."""
     inside = evidence.inside()
     inside.lines("true")  # the first container brought it
     try:
@@ -164,7 +164,10 @@ CHECKS: tuple[Check[Evidence], ...] = (
     Check("agent-sandbox", "there is one sandbox", sandbox),
     Check("clock", "the host sets the clock", clock),
     Check("random-reseed", "the host adds random bytes", reseed),
+)
+CONSOLE: tuple[Check[Evidence], ...] = (
     Check("random-ready", "random numbers are ready before the agent", entropy),
     Check("debug-console", "the debug console works", debug_console),
     Check("agent-garbage", "the agent survives garbage", garbage),
 )
+"""In a guest with the debug console."""

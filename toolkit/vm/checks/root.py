@@ -143,10 +143,13 @@ def tampered(evidence: Evidence) -> Verdict:
 CHECKS: tuple[Check[Evidence], ...] = (
     Check("boots", "the guest boots and its agent answers", boots),
     Check("root-dax", "the root file system is mapped with DAX", root_dax),
+    Check("root-verity", "every block of the root is checked by dm-verity", root_verity),
+)
+FORMS: tuple[Check[Evidence], ...] = (
     Check("root-ext4", "the root works as ext4 with DAX", _as_dax("ext4")),
     Check("root-erofs", "the root works as EROFS with DAX", _as_dax("erofs")),
     Check("root-virtio-blk", "the root works as a virtio-blk disk", root_virtio_blk),
     Check("root-initrd", "the root works as an initrd", root_initrd),
-    Check("root-verity", "every block of the root is checked by dm-verity", root_verity),
     Check("root-verity-tampered", "a changed byte in the root is refused", tampered),
 )
+"""Each boots a guest of its own."""
