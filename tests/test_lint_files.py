@@ -137,6 +137,16 @@ def test_a_drop_in_alone_is_held_to_its_keys_only(tmp_path: Path) -> None:
     assert [f.rule for f in second.findings] == ["dialect-assumed", "unknown-key", "unknown-key"]
 
 
+def test_the_folder_that_one_stands_in_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "runtime-rs" / "config.d"
+    folder.mkdir(parents=True)
+    (folder / "10.toml").write_text("[runtime]\nenable_debug = true\n")
+    monkeypatch.chdir(folder)
+    found = report(Path("10.toml"))
+    assert found.dialects == ("rs",)
+    assert said(found) == []
+
+
 def test_links_and_folders_in_config_d(tmp_path: Path) -> None:
     for dialect, links in (("go", 0), ("rs", 1)):
         folder = tmp_path / dialect
@@ -168,9 +178,12 @@ def test_a_link_to_the_file_has_the_drop_ins_of_the_real_place(tmp_path: Path) -
     [
         (GO, "a/runtime-rs/configuration.toml", "rs"),
         (GO, "configuration-qemu-runtime-rs.toml", "rs"),
+        (GO, "runtimes/qemu-runtime-rs/config.d/10.toml", "rs"),
+        (GO, "runtime-rs-notes/configuration.toml", "go"),
         (RS, "configuration.toml", "rs"),
         ('[runtime]\nagent_name = "kata"\n', "c.toml", "rs"),
         ("[hypervisor.stratovirt]\n", "c.toml", "go"),
+        ("[hypervisor.stratovirt]\n", "-", "go"),
         ("[hypervisor.openvmm]\n", "c.toml", "rs"),
         ("[factory]\nenable_template = true\n", "c.toml", "go"),
         ("[hypervisor.qemu.factory]\nenable_template = true\n", "c.toml", "rs"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from ...spec.model import Dialect
 from ..keys import DIALECTS
 from .known import evidence, known
+
+_IN_RUST = re.compile("(.*-)?runtime-rs")
 
 
 def guess(file: str, tree: dict[str, Any]) -> tuple[Dialect | None, str]:
@@ -16,8 +19,8 @@ def guess(file: str, tree: dict[str, Any]) -> tuple[Dialect | None, str]:
 
     The path counts first: a Go key in a file of the Rust runtime is a mistake to tell, not a sign.
     """
-    parts = PurePath(file).parts
-    if "runtime-rs" in parts[:-1] or (parts and "runtime-rs" in parts[-1]):
+    *folders, name = Path(file).absolute().parts
+    if file != "-" and ("runtime-rs" in name or any(_IN_RUST.fullmatch(folder) for folder in folders)):
         return "rs", "runtime-rs in its path"
     runtime = tree.get("runtime")
     if isinstance(runtime, dict):

@@ -35,7 +35,7 @@ def read_group(path: Path, *, drop_ins: bool = True) -> Group:
 
     A file that lies in a ``config.d`` is read alone, as a drop-in. Raises InputError for what cannot be read.
     """
-    if path.parent.name == DROP_INS:
+    if path.absolute().parent.name == DROP_INS:
         return Group(parse(str(path), _read(path), drop_in=True))
     base = parse(str(path), _read(path))
     folder = _beside(path)
