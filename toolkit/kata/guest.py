@@ -9,6 +9,7 @@ from typing import Any
 
 from ..spec.model import Dialect, Spec
 from .cmdline import agent_params
+from .flavours import flavour
 from .keys import tables
 from .request import Request
 from .rules import Values
@@ -52,6 +53,18 @@ def guest_settings(spec: Spec, hypervisor: str | None = None, dialect: Dialect |
     values = config_values(request)
     which = dialect if dialect is not None else next(iter(values))
     return _guest(request, which, values[which])
+
+
+def boots_in_qemu(spec: Spec, hypervisor: str) -> bool:
+    """Whether a QEMU anywhere boots the set as that configuration says: no other VMM, no hardware that encrypts.
+
+    Raises InputError with every mistake of the settings.
+    """
+    request = Request.of(spec, next(h for h in spec.hypervisors if h.name == hypervisor))
+    kind = flavour(hypervisor)
+    if kind.vmm != "qemu" or kind.kernel == "sealed":
+        return False
+    return not any(values.get("confidential_guest") for values in config_values(request).values())
 
 
 def plugs_dimms(spec: Spec) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__, set_paths
 from ..arch import arch_of
-from ..kata.guest import guest_settings
+from ..kata.guest import boots_in_qemu, guest_settings
 from ..spec.model import BinaryAgent, BuiltinAgent, CargoAgent, Spec, TarballAgent
 from .layout import Artifact, Generated, extension_stage
 from .store import Entry, Store
@@ -46,7 +46,13 @@ def manifest(
         "artifacts": [*(_artifact(a, entries[a.stage]) for a in artifacts), *map(_generated, generated)],
         "root": _root(spec, roles, entries),
         "guests": [
-            {"hypervisor": h.name, "boot": h.boot, **asdict(guest_settings(spec, h.name))} for h in spec.hypervisors
+            {
+                "hypervisor": h.name,
+                "boot": h.boot,
+                "qemu": boots_in_qemu(spec, h.name),
+                **asdict(guest_settings(spec, h.name)),
+            }
+            for h in spec.hypervisors
         ],
         **_extensions(spec, entries),
         "sources": _sources(store, entries),

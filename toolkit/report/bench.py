@@ -62,7 +62,8 @@ def bench(
 def _open(folder: Path) -> Measured:
     built = BuiltSet.load(folder)
     if built.guest is None:
-        raise InputError(f"{folder} is partial: it holds nothing that boots", hint="build it whole, without --only")
+        hint = None if built.elsewhere else "build it whole, without --only"
+        raise InputError(f"{folder} {built.why_no_guest()}", hint=hint)
     return Measured(built.name, folder, built)
 
 

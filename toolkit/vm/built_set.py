@@ -104,7 +104,7 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class BuiltSet:
-    """A built set on disk. ``guest`` is None in a partial set that cannot boot."""
+    """A built set on disk. ``guest`` is None in a partial set that cannot boot, and where QEMU boots none of them."""
 
     folder: Path
     name: str
@@ -142,8 +142,26 @@ class BuiltSet:
             manifest=manifest,
         )
 
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The hypervisors of a set that is whole, and that QEMU does not boot as they do; empty otherwise."""
+        if self.guest is not None or self.partial:
+            return ()
+        return tuple(str(g.get("hypervisor")) for g in self.manifest.get("guests", ()) if isinstance(g, dict))
+
+    def why_no_guest(self) -> str:
+        """Why there is nothing to boot here, to follow on "the set"."""
+        if self.elsewhere:
+            return f"is for {', '.join(self.elsewhere)}, which QEMU cannot stand in for: it is not booted here"
+        return "is partial: it holds nothing that boots"
+
     def bootable(self) -> Guest:
         """The guest, with its files in place. Raises InputError when this set cannot boot."""
+        if self.elsewhere:
+            raise InputError(
+                f"{relative(self.folder)} {self.why_no_guest()}",
+                hint="add qemu to runtime.hypervisors: the same kernel and root file system are proved with it",
+            )
         if self.guest is None:
             raise InputError(
                 f"{relative(self.folder)} is a partial set: it holds nothing that boots",
@@ -249,14 +267,16 @@ def _image(reader: _Reader, folder: Path) -> RootImage | None:
 
 
 def _guest(reader: _Reader, folder: Path) -> Guest | None:
-    """The first guest of the set, with what it boots; None when the set has nothing to boot."""
+    """The first guest of the set that QEMU boots, with what it boots; None when there is none."""
     root = reader.get(reader.data, "root", dict)
     guests = reader.get(reader.data, "guests", list)
     if root.get("kernel") is None or not guests:
         return None
-    if not isinstance(guests[0], dict):
+    if not all(isinstance(entry, dict) for entry in guests):
         raise reader.wrong("guests: an entry is not an object")
-    table: dict[str, Any] = guests[0]
+    table: dict[str, Any] | None = next((g for g in guests if reader.get(g, "qemu", bool, default=True)), None)
+    if table is None:
+        return None
 
     def path(key: str) -> Path | None:
         if root.get(key) is None:

@@ -58,9 +58,9 @@ class Evidence:
     _undo: ExitStack = field(default_factory=ExitStack)
 
     def configuration(self) -> Guest:
-        """What the set boots. Raises Skipped for a partial set."""
+        """What the set boots. Raises Skipped for a partial set, and for one that QEMU does not boot."""
         if self.built.guest is None:
-            raise Skipped("the set is partial: it holds nothing that boots")
+            raise Skipped(f"the set {self.built.why_no_guest()}")
         return self.built.guest
 
     @property
