@@ -50,3 +50,23 @@ void arena_clear(struct arena *arena)
     }
     arena->used = 0;
 }
+
+/* malloc gives the page of the last block back to the kernel, and takes another one for the next call. */
+void arena_reuse(struct arena *arena)
+{
+    struct block *kept = arena->blocks;
+    while (kept && kept->room != BLOCK_BYTES)
+        kept = kept->next;
+    while (arena->blocks) {
+        struct block *next = arena->blocks->next;
+        if (arena->blocks != kept)
+            free(arena->blocks);
+        arena->blocks = next;
+    }
+    if (kept) {
+        kept->next = NULL;
+        kept->taken = 0;
+    }
+    arena->blocks = kept;
+    arena->used = 0;
+}

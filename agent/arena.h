@@ -14,5 +14,7 @@ void arena_init(struct arena *arena, size_t limit);
 void *arena_alloc(struct arena *arena, size_t size);
 /* Frees everything; the arena may be used again. */
 void arena_clear(struct arena *arena);
+/* Forgets what is in it, and keeps a block for what comes next. */
+void arena_reuse(struct arena *arena);
 
 #endif

@@ -14,7 +14,10 @@
 #include "util.h"
 #include "wire.h"
 
-enum { HANG_UP_PATIENCE_MS = 200 };
+enum {
+    HANG_UP_PATIENCE_MS = 200,
+    KEPT_OUTPUT = 4096, /* room for answers that a serial port keeps from one host to the next */
+};
 
 static const uint32_t INTEREST = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
@@ -45,9 +48,12 @@ void conn_forget(struct conn *conn)
     if (when_sent && when_sent_connection == conn->id)
         timer_arm(&when_sent_timer, 0);
     frame_reset(&conn->reader);
-    free(conn->out);
-    conn->out = NULL;
-    conn->out_length = conn->out_sent = conn->out_room = 0;
+    if (!conn->serial || conn->out_room > KEPT_OUTPUT) {
+        free(conn->out);
+        conn->out = NULL;
+        conn->out_room = 0;
+    }
+    conn->out_length = conn->out_sent = 0;
     conn->stream_count = 0;
     conn->epoch[0] = '\0';
     conn->id = ++last_id;
@@ -66,6 +72,7 @@ void conn_drop(struct conn *conn)
         }
     }
     connection_count--;
+    frame_free(&conn->reader);
     loop_close(&conn->source);
     if (conn->lost)
         conn->lost();

@@ -20,7 +20,7 @@ static void *unpack(
 {
     if (!arena->limit)
         arena_init(arena, MAX_MESSAGE_MEMORY);
-    arena_clear(arena);
+    arena_reuse(arena);
     return wire_unpack(arena, descriptor, bytes, length);
 }
 
@@ -62,5 +62,5 @@ void dispatch(const struct call *call, const Kata__Request *request)
         method->serve(call, message);
     else
         call_fail(call, STATUS_INVALID_ARGUMENT, "the payload of %s cannot be decoded", method->name);
-    arena_clear(&message_memory);
+    arena_reuse(&message_memory);
 }

@@ -5,6 +5,8 @@
 
 #include "bounds.h"
 
+enum { KEPT_BODY = 4096 }; /* what a reader keeps for the next frame */
+
 static size_t input_bytes; /* memory of all readers together */
 
 static uint32_t big_endian(const uint8_t *bytes)
@@ -46,12 +48,21 @@ static void free_body(struct frame_reader *reader)
     reader->body_room = 0;
 }
 
+static void let_go(struct frame_reader *reader)
+{
+    if (reader->body_room > KEPT_BODY)
+        free_body(reader);
+}
+
 void frame_reset(struct frame_reader *reader)
 {
-    bool serial = reader->serial;
+    let_go(reader);
+    *reader = (struct frame_reader){.serial = reader->serial, .body = reader->body, .body_room = reader->body_room};
+}
+
+void frame_free(struct frame_reader *reader)
+{
     free_body(reader);
-    memset(reader, 0, sizeof *reader);
-    reader->serial = serial;
 }
 
 bool frame_is_partial(const struct frame_reader *reader)
@@ -115,7 +126,7 @@ static void begin_if_done(struct frame_reader *reader)
 {
     if (!reader->done)
         return;
-    free_body(reader);
+    let_go(reader);
     reader->done = false;
     reader->header_got = 0;
     reader->body_got = 0;

@@ -37,8 +37,10 @@ bool frame_is_partial(const struct frame_reader *reader);
 bool frame_looks_like_request(const uint8_t *bytes, size_t size);
 /* The length in a header. */
 uint32_t frame_body_length(const uint8_t *header);
-/* Forgets a half frame and frees the memory. */
+/* Forgets a half frame; some memory is kept for the next one. */
 void frame_reset(struct frame_reader *reader);
+/* Frees the memory. */
+void frame_free(struct frame_reader *reader);
 void frame_write_header(uint8_t header[FRAME_HEADER], uint32_t length, uint32_t stream, uint8_t type);
 
 #endif

@@ -82,7 +82,7 @@ static void disconnect(void)
     if (host >= 0)
         close(host);
     host = port = -1;
-    frame_reset(&answers);
+    frame_free(&answers);
     settle();
 }
 
