@@ -35,6 +35,7 @@ from kata_toolkit.stages import (
     rootfs,
     runtime_config,
     sources,
+    wiring,
     wrapper,
 )
 
@@ -82,6 +83,7 @@ BY_US = (
     licences.LicencesStage,
     rootfs.RootfsStage,
     runtime_config.RuntimeConfigStage,
+    wiring.WiringStage,
 )
 
 

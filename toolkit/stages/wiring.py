@@ -48,7 +48,16 @@ class WiringStage(Stage):
     name: ClassVar[str] = "wiring"
     title: ClassVar[str] = "wiring of container managers"
     modules: ClassVar[tuple[str, ...]] = (
+        "kata/flavours.py",
+        "kata/keys.py",
         "kata/render.py",
+        "kata/request.py",
+        "kata/rule.py",
+        "kata/rules.py",
+        "kata/rules_devices.py",
+        "kata/rules_guest.py",
+        "kata/rules_runtime.py",
+        "kata/settings.py",
         "kata/tree.py",
         "kata/values.py",
         "set_paths.py",
