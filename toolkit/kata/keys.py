@@ -73,6 +73,7 @@ class Side:
     allowed_checked: str | None = None
     default: Any = None
     zero: Any = None
+    empty: Any = None
     low: Limit | None = None
     high: Limit | None = None
     hypervisors: tuple[str, ...] | None = None
@@ -115,6 +116,10 @@ class Side:
     def zero_means(self, hypervisor: str) -> Any:
         """What 0 stands for: a number, ``{"host": "cpus"|"ram"}``, or None when it is just 0."""
         return _by_hypervisor(self.zero, hypervisor)
+
+    def empty_means(self, hypervisor: str) -> Any:
+        """What an empty string stands for with this hypervisor; None when it is just empty."""
+        return _by_hypervisor(self.empty, hypervisor)
 
     def heeded_by(self, hypervisor: str) -> bool:
         """Whether the key does anything with this hypervisor."""

@@ -221,22 +221,7 @@ def _means_default(value: Any, side: Side, context: Context) -> bool:
         return False
     if context.known.dialect == "go":
         return bool(side.default_of(context.hypervisor or ""))
-    return side.key in _EMPTY_IS_DEFAULT
-
-
-# Where the Rust runtime's adjustment fills in a default for an empty string.
-_EMPTY_IS_DEFAULT = frozenset(
-    (
-        "block_device_driver",
-        "block_device_aio",
-        "rootfs_type",
-        "vm_rootfs_driver",
-        "machine_type",
-        "entropy_source",
-        "shared_fs",
-        "virtio_fs_cache",
-    )
-)
+    return side.empty_means(context.hypervisor or "") is not None
 
 
 def _meant(value: Any, setting: Setting, side: Side, choices: Sequence[Any], known: Known) -> str:
