@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..kata.cmdline import GuestBoot, kernel_cmdline
-from . import machines, qemu
+from . import device_state, machines, qemu
 from .built_set import Guest
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
@@ -19,7 +19,8 @@ class Options:
     ``channel``: how the agent is reached: serial (virtio-serial, works everywhere), vsock, or auto (vsock only for
     an agent that knows nothing else). ``verbose``: the runtime's ``enable_debug``, the kernel's messages shown.
     ``machine``: q35, microvm or virt. ``trace``: where QEMU writes the events that `exits.py` counts.
-    ``memory_backend``, ``cpu_flags`` and ``extra`` as `qemu.Machine` takes them.
+    ``memory_backend``, ``cpu_flags``, ``extra``, ``shared_image`` and ``tb_mib`` as `qemu.Machine` takes them.
+    ``restore``: a device state that the guest goes on from, instead of booting (see `template.py`).
     ``kernel_params`` come last on the kernel's command line; the words of ``without_params`` are left out of it.
     """
 
@@ -40,6 +41,9 @@ class Options:
     memory_backend: str = ""
     cpu_flags: str = ""
     extra: tuple[str, ...] = ()
+    shared_image: bool = False
+    tb_mib: int | None = None
+    restore: Path | None = None
 
 
 def needs_vsock(guest: Guest) -> bool:
@@ -71,7 +75,9 @@ def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = No
         trace=options.trace,
         memory_backend=options.memory_backend,
         cpu_flags=options.cpu_flags,
-        extra=options.extra,
+        extra=(*options.extra, *(device_state.INCOMING if options.restore else ())),
+        shared_image=options.shared_image,
+        tb_mib=options.tb_mib,
     )
     machines.require_kernel(guest, kind, machine.root)
     boot = GuestBoot(

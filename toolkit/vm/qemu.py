@@ -61,7 +61,8 @@ class Machine:
 
     ``memory_backend``: what the guest's memory is made of, as -object takes it without id and size (such as
     ``memory-backend-memfd,share=on``); empty: QEMU's own. ``cpu_flags``: put behind the processor's model.
-    ``extra``: words that come after those of the devices.
+    ``extra``: words that come after those of the devices. ``shared_image``: the image on an NVDIMM is mapped shared,
+    so that it is no part of a saved state. ``tb_mib``: how much translated code TCG keeps (None: QEMU's own choice).
 
     ``icount``: for measuring (TCG only): deterministic virtual time, one nanosecond an instruction, and only the
     devices that the figures' definition names, so that they are the guest's and not those of a bridge.
@@ -83,6 +84,8 @@ class Machine:
     memory_backend: str = ""
     cpu_flags: str = ""
     extra: tuple[str, ...] = ()
+    shared_image: bool = False
+    tb_mib: int | None = None
 
     @property
     def program(self) -> str:
@@ -133,7 +136,8 @@ def _virtio(machine: Machine, device: str) -> str:
 
 
 def _machine(machine: Machine) -> list[str]:
-    options = [machine.kind.name, f"accel={machine.accel}"]
+    translated = machine.tb_mib if machine.accel == "tcg" else None
+    options = [machine.kind.name, *([] if translated else [f"accel={machine.accel}"])]
     if machine.root == "nvdimm":
         options.append("nvdimm=on")
     if machine.memory_backend:
@@ -147,6 +151,7 @@ def _machine(machine: Machine) -> list[str]:
     return [
         "-name", "kata-toolkit,debug-threads=on",
         "-machine", ",".join(options), "-cpu", cpu,
+        *(["-accel", f"tcg,tb-size={translated}"] if translated else []),
         "-smp", f"{machine.vcpus},cores=1,threads=1,sockets={limit},maxcpus={limit}",
     ]  # fmt: skip
 
@@ -208,10 +213,11 @@ def _root(machine: Machine) -> list[str]:
             size = image.stat().st_size
         except OSError as error:
             raise InputError(f"cannot read the image {relative(image)}: {error.strerror}") from error
+        shared = ",share=on" if machine.shared_image else ""
         # unarmed: the guest may not write. readonly: nor may QEMU, so one file serves many guests.
         return [
             "-device", "nvdimm,id=nv0,memdev=mem0,unarmed=on",
-            "-object", f"memory-backend-file,id=mem0,mem-path={path},size={size},readonly=on",
+            "-object", f"memory-backend-file,id=mem0,mem-path={path},size={size},readonly=on{shared}",
         ]  # fmt: skip
     name = "image-0000000000000000"  # the runtime takes 16 random hex digits
     return [

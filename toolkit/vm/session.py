@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ..errors import CheckError, KataToolkitError, ToolError
 from . import accel as accel_module
-from . import failures, qemu, vsock
+from . import device_state, failures, qemu, vsock
 from .agent_client import AgentClient, AgentError, AgentGone, AgentSilent, Container, Finished, Running, Sink, Stdin
 from .built_set import Guest
 from .oci import Mount, Process, container_spec
@@ -113,9 +113,12 @@ class Session:
                     vhost_vsock=cid.fd if cid else None,
                     debug_console=options.debug_console,
                     sink=sink,
-                    silence_seconds=accel_module.SILENCE_SECONDS if accel == "kvm" else None,
+                    # A guest that goes on from a saved state opens nothing anew, and so gives no sign.
+                    silence_seconds=accel_module.SILENCE_SECONDS if accel == "kvm" and not options.restore else None,
                 )
             )
+            if options.restore:
+                device_state.restore(vmm, options.restore)
             agent = _answering(vmm, accel, options.timeout_seconds, cid.cid if cid else None)
             session = cls(vmm, agent, machine, options.timeout_seconds)
             undo.pop_all()
