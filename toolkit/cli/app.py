@@ -32,6 +32,7 @@ from . import (
     report,
     sbom,
     schema,
+    size,
     validate,
     verify,
     wire,
@@ -58,6 +59,7 @@ app.command()(bench.bench)
 app.command("check-host")(check_host.check_host)
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(config.app, name="config")
+app.command()(size.size)
 app.add_typer(sbom.app, name="sbom")
 app.add_typer(cache.app, name="cache")
 app.command()(install.install)

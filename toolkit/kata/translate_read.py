@@ -28,11 +28,23 @@ _QEMU = re.compile(r"qemu-system-(x86_64|aarch64|s390x|ppc64)(?:le)?$")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What is to be translated: the documents with their parts, and what the translation is about.
+class Loaded:
+    """A configuration as its runtime loads it: the documents with their parts, and its values by setting name.
 
     ``fragment``: a drop-in alone, which says only a part of what a runtime needs.
     """
+
+    known: Known
+    read: tuple[tuple[Document, Parts], ...]
+    hypervisor: str
+    facts: dict[str, Any]
+    why_dialect: str
+    fragment: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is to be translated: the documents with their parts, and what the translation is about."""
 
     subject: Subject
     known: Known
@@ -45,6 +57,24 @@ class Source:
         return {item.path: item for item in self.read[index][1].items}
 
 
+def load(
+    group: Group, source: Dialect | None = None, target: Dialect | None = None, hypervisor: str | None = None
+) -> Loaded:
+    """What a runtime loads from a file and its drop-ins.
+
+    ``source``: its dialect, ``target``: the other one, as far as the user gave them; ``hypervisor``: the table that
+    counts. Raises InputError for what its runtime would not load.
+    """
+    _refuse(finding for document in group.documents for finding in document.findings)
+    source, why = _dialect(group, source, target)
+    _refuse(finding for finding in group.findings if finding.dialect in (None, source))
+    own = known(source)
+    read = tuple((document, take_apart(document, own)) for document in group.documents)
+    _refuse(_mistakes(read, own))
+    name = _hypervisor(read, own, hypervisor)
+    return Loaded(own, read, name, _facts(read, name), why, group.base.drop_in)
+
+
 def read_file(
     file: File | None,
     data: bytes | None,
@@ -53,31 +83,22 @@ def read_file(
     name: str | None,
     merged: bool,
 ) -> Source:
-    """Read a file (or ``data`` from a pipe) that is to be translated.
+    """Read a file (or ``data`` from a pipe) that is to be translated; ``merged``: with the drop-ins beside it.
 
-    ``source`` and ``target``: the dialects, as far as the user gave them; ``name``: the hypervisor; ``merged``: with
-    the drop-ins beside the file. Raises InputError for what its runtime would not load, CheckError for a VMM that the
-    other runtime does not have.
+    Raises InputError as `load` does, CheckError for a VMM that the other runtime does not have.
     """
     group = read_stdin(data or b"") if file is None else read_group(file, drop_ins=merged)
-    _refuse(finding for document in group.documents for finding in document.findings)
-    source, why = _dialect(group, source, target)
-    _refuse(finding for finding in group.findings if finding.dialect in (None, source))
-    own = known(source)
-    read = tuple((document, take_apart(document, own)) for document in group.documents)
-    _refuse(_mistakes(read, own))
-    hypervisor = _hypervisor(read, own, name)
-    other: Dialect = own.other
+    loaded = load(group, source, target, name)
+    own, other, hypervisor = loaded.known, loaded.known.other, loaded.hypervisor
     if hypervisor not in known(other).hypervisors:
-        where = next((_where(o.where) for _, p in read for o in p.owners if o.name == hypervisor), None)
+        where = next((_where(o.where) for _, p in loaded.read for o in p.owners if o.name == hypervisor), None)
         raise CheckError(
             f"the {tables().title(other)} has no {hypervisor}",
             where=where,
             hint=f"it has {', '.join(known(other).hypervisors)}",
         )
-    facts = _facts(read, hypervisor)
-    subject = Subject(source, other, hypervisor, _arch(facts), facts)
-    return Source(subject, own, read, why, group.base.drop_in)
+    subject = Subject(own.dialect, other, hypervisor, _arch(loaded.facts), loaded.facts)
+    return Source(subject, own, loaded.read, loaded.why_dialect, loaded.fragment)
 
 
 def _where(place: Place) -> Where:
