@@ -26,8 +26,9 @@ class Flavour:
     ``files``: where each dialect that has it keeps its file, below share/defaults/kata-containers; ``arches``: where
     that dialect has it, by Kata's names; ``boots``: what the guest can boot from in each; ``nvdimm``: the architectures
     where an image with a DAX header is mapped. ``kernel``: ``vmlinux``, ``bzimage``, ``sealed`` (one file with kernel,
-    initrd and command line, which its owner makes) or ``none`` (the VM is made elsewhere). ``written`` are entries of
-    the data: what a file of ours says unless the spec says otherwise.
+    initrd and command line, which its owner makes) or ``none`` (the VM is made elsewhere); ``kernel_needs``: what it
+    must have besides, in the words of kernel-configs/prebuilt.yaml. ``written`` are entries of the data: what a file
+    of ours says unless the spec says otherwise.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Flavour:
     nvdimm: tuple[str, ...]
     kernel: str
     kernel_params: tuple[str, ...]
+    kernel_needs: tuple[str, ...]
     written: tuple[Mapping[str, Any], ...]
 
     def has(self, dialect: str, arch: str) -> bool:
@@ -88,6 +90,7 @@ def _flavour(name: str, data: Mapping[str, Any], base: Flavour | None, common: S
         nvdimm=tuple(own("nvdimm", ())),
         kernel=own("kernel", "vmlinux"),
         kernel_params=tuple(own("kernel_params", ())),
+        kernel_needs=tuple(own("kernel_needs", ())),
         written=(*kept, *data.get("written", ())),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..kata.flavours import flavour
 from ..kata.guest import guest_settings
 from ..spec.model import Spec
 from .fragments import Feature, Library, load_library
@@ -23,7 +24,7 @@ def guests_of(spec: Spec) -> tuple[Guest, ...]:
             conditions = initrd_conditions(spec)
         else:
             conditions = image_conditions(spec) | {guest_settings(spec, hypervisor.name).rootfs_driver}
-        conditions |= extension_conditions(spec)
+        conditions |= extension_conditions(spec) | set(flavour(hypervisor.name).kernel_needs)
         found.append(Guest(hypervisor.name, hypervisor.boot, frozenset(conditions), hypervisor.boot_where))
     return tuple(found)
 
@@ -70,6 +71,7 @@ def lacking(spec: Spec) -> Iterator[Lacking]:
     conditions = extension_conditions(spec)
     conditions |= image_conditions(spec) if "image" in boots else set()
     conditions |= initrd_conditions(spec) if "initrd" in boots else set()
+    conditions.update(*(flavour(hypervisor.name).kernel_needs for hypervisor in spec.hypervisors))
     kernel = spec.kernel
     if conditions <= _USUAL and not kernel.features.drop:
         return
@@ -106,7 +108,8 @@ def _fix(library: Library, spec: Spec, symbols: tuple[str, ...]) -> str:
         if not asking:
             return f"kernel: {{options: {{{', '.join(f'{s}: y' for s in symbols)}}}}}"
         if not set(asking) & set(found):
-            found.append(asking[0])
+            # the one that adds least
+            found.append(min(asking, key=lambda name: len(library.features[name].settings)))
     return f"kernel: {{features: {{add: [{', '.join(found)}]}}}}"
 
 

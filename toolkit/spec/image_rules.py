@@ -90,7 +90,8 @@ def image_compression(read: Read) -> Iterator[Problem]:
 
 
 def kernel_reads_root(read: Read) -> Iterator[Problem]:
-    """A kernel that is compiled here must be able to mount the image, or to unpack the initrd."""
+    """A kernel that is compiled here must be able to mount the image, or to unpack the initrd, in each VMM's VM."""
+    from ..kata.flavours import flavour
     from ..kconfig.guests import lacking
     from .model import PackagedKernel, PrebuiltKernel
 
@@ -102,9 +103,11 @@ def kernel_reads_root(read: Read) -> Iterator[Problem]:
     except InputError:
         return  # the features' own rule has said so
     for lack in found:
+        asking = [h.name for h in spec.hypervisors if lack.when in flavour(h.name).kernel_needs]
         path = _ASKED_AT.get(lack.when, ("initrd", "compression") if "initrd" in lack.when else ("image", "format"))
+        path = ("runtime", "hypervisors", asking[0]) if asking else path
         yield Problem(
             f"the kernel would lack what this needs: {lack.what} ({', '.join(lack.symbols)})",
-            read.tree.value_where(path),
+            read.tree.key_where(path) if asking else read.tree.value_where(path),
             lack.fix,
         )
