@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path as File
 from typing import Any
@@ -19,7 +18,7 @@ from .settings import NoCounterpartError
 from .translate_read import Source, read_file
 from .translate_result import Added, Changed, Lost, Translation
 from .translate_text import Piece, Row, Section, Sheet, quoted, split_before, take_pieces, toml_text
-from .translate_values import Carried, carry, idle, same, silent_defaults
+from .translate_values import Carried, carry, homes, idle, same, silent_defaults
 
 
 def translate(
@@ -62,7 +61,7 @@ class _Work:
         subject = read.subject
         self.done = Translation(base.file, subject.source, subject.target, read.why_dialect, subject.hypervisor)
         self.sheet = Sheet("")
-        self.homes = _homes(subject.source, subject.target)
+        self.homes = homes(subject.source, subject.target)
         self.written: set[str] = set()  # names of settings that the old file states
         self.rows: dict[tuple[Any, ...], tuple[Section, Row]] = {}  # the old file's keys, for drop-ins to replace
         self.moved: list[tuple[tuple[Any, ...], Section, Row]] = []  # rows for another table than the one they are from
@@ -295,17 +294,20 @@ class _Work:
         self.done.added.append(Added(".".join((*section.path, key)), value, why))
 
     def result(self) -> Translation:
-        """The text, read back and compared with what was meant, and held to the other runtime's rules."""
+        """The text, read back and compared with what was meant, and held to the rules that the old one kept."""
         text = self.sheet.render()
         compare(text, self.sheet.tree())
         self.done.text = text
         given = self._given()
-        boot = "image" if given.get("image") else "initrd"
-        values = Values(self.subject.target, self.subject.hypervisor, self.subject.arch or "x86_64", boot, given)
         if not self.read.fragment:
-            hints = ((b.message, b.hint) for b in broken(values))
-            self.done.warnings = [f"{message} ({hint})" if hint else message for message, hint in hints]
+            before = {b.rule for b in broken(self._values(self.subject.source, dict(self.subject.facts)))}
+            found = [b for b in broken(self._values(self.subject.target, given)) if b.rule not in before]
+            self.done.warnings = [f"{b.message} ({b.hint})" if b.hint else b.message for b in found]
         return self.done
+
+    def _values(self, dialect: Dialect, given: dict[str, Any]) -> Values:
+        boot = "image" if given.get("image") else "initrd"
+        return Values(dialect, self.subject.hypervisor, self.subject.arch or "x86_64", boot, given)
 
     def _given(self) -> dict[str, Any]:
         """The new file's values by setting name."""
@@ -326,16 +328,6 @@ def _within(path: Path, items: dict[Path, Item]) -> list[Item]:
     below = [(inner[len(path) :], item) for inner, item in items.items() if inner[: len(path)] == path]
     whole = [(rest, item) for rest, item in below if rest and not isinstance(item.value, dict)]
     return [item for rest, item in whole if not any(isinstance(step, int) for step in rest)]
-
-
-def _homes(source: Dialect, target: Dialect) -> dict[str, str]:
-    """For each of the source's tables, the target's that has most of its keys; a table without one is missing."""
-    counts: dict[str, Counter[str]] = {}
-    for setting in tables().settings:
-        here, there = setting.side(source), setting.side(target)
-        if here and there:
-            counts.setdefault(here.table, Counter())[there.table] += 1
-    return {table: count.most_common(1)[0][0] for table, count in counts.items()}
 
 
 def _table_of(path: Path, any_case: bool) -> tuple[str, int | None]:

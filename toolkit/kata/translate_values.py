@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -202,3 +203,13 @@ def _of_tdx(setting: Setting, subject: Subject) -> bool:
 def _broken_default(side: Side, value: Any) -> bool:
     """Whether the runtime does not work with its own default; then the target's can only be better."""
     return side.low is not None and isinstance(value, int) and value < side.low.value and side.zero is None
+
+
+def homes(source: Dialect, target: Dialect) -> dict[str, str]:
+    """For each of the source's tables, the target's that has most of its keys; a table without one is missing."""
+    counts: dict[str, Counter[str]] = {}
+    for setting in tables().settings:
+        here, there = setting.side(source), setting.side(target)
+        if here and there:
+            counts.setdefault(here.table, Counter())[there.table] += 1
+    return {table: count.most_common(1)[0][0] for table, count in counts.items()}
