@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jsonschema
@@ -334,6 +335,36 @@ def test_what_was_read_is_told(tmp_path: Path) -> None:
     for entry in CHECKS:
         if entry.id in it.report.verdicts and entry.subject not in SOFTWARE:
             assert it[entry.id].read, entry.id
+
+
+FOR_ALL = ("/proc/self/mounts", "/.dockerenv", "/run/.containerenv", "/run/systemd/container")
+"""Read once, by whichever check comes first, for what all want to know: whether this is a container."""
+
+
+def as_pattern(read: str) -> str:
+    words = re.escape(read).replace(r"\*", "[^/]*")
+    words = re.sub(r"\\\{(.*?)\\\}", lambda found: f"({found[1].replace(',', '|')})", words)
+    return re.sub(r"[A-Z][A-Z_]*", "[^/]+", words)
+
+
+def described(path: str, reads: Sequence[str]) -> bool:
+    """Whether a path is one of those that a check says it reads, below one, or a folder on the way to one."""
+    for read in (read.partition(": ")[0] for read in reads):
+        above = [read[: found.start()] for found in re.finditer("/", read) if found.start()]
+        if re.fullmatch(f"{as_pattern(read)}(/.*)?", path) or any(re.fullmatch(as_pattern(a), path) for a in above):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_check_reads_what_it_says_and_no_more(tmp_path: Path, kind: Kind) -> None:
+    it = look(tmp_path, kind)
+    by_id: dict[str, list[str]] = {}
+    for entry in CHECKS:
+        by_id.setdefault(entry.id, []).extend(entry.reads)
+    for name in statuses(it):
+        for path, _ in it[name].read or ():
+            assert path in FOR_ALL or described(path.replace("/unified/", "/"), by_id[name]), (name, path)
 
 
 def test_no_value_that_was_read_is_long(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from .arches import ARCHES, NESTING, NESTING_ELSEWHERE
 from .below import below
 from .entry import HostCheck
 from .host import Host
-from .kvm import KVM, microsoft
+from .kvm import KVM, MSHV, microsoft
 
 _CPUINFO = "/proc/cpuinfo"
 _FLAGS = {"vmx": "Intel VT-x (vmx)", "svm": "AMD-V (svm)", "sie": "sie"}
@@ -199,7 +199,16 @@ CHECKS = (
         virtualization,
         "Without it there are no fast guests.",
         "processor",
-        (_CPUINFO, "/proc/sysinfo", "/sys/firmware/uv/prot_virt_guest"),
+        (
+            _CPUINFO,
+            "/proc/sysinfo",
+            "/sys/firmware/uv/prot_virt_guest",
+            "/dev/sev-guest",
+            "/sys/hypervisor/type",
+            "/sys/class/dmi/id/{sys_vendor,product_name}",
+            KVM,
+            MSHV,
+        ),
         "sudo systemctl reboot --firmware-setup, and switch VT-x or SVM on",
     ),
     HostCheck(

@@ -84,7 +84,13 @@ CHECKS = (
         vhost_vsock,
         "The shim talks to the guest's agent over it.",
         "devices",
-        ("/dev/vhost-vsock", "/sys/module/vhost_vsock", "/lib/modules/RELEASE/modules.dep"),
+        (
+            "/dev/vhost-vsock",
+            "/sys/module/vhost_vsock",
+            "/lib/modules/RELEASE",
+            "/proc/sys/kernel/osrelease",
+            f"/sys/module/{_VMWARE}",
+        ),
         "sudo modprobe vhost_vsock",
     ),
 )

@@ -200,7 +200,7 @@ class Host:
         if self.exists(f"/sys/module/{name}"):
             return LOADED
         state = self._modules.get(name, MISSING) if self._modules else UNKNOWN
-        self.note(f"/lib/modules/{self.kernel_release}", f"{name}: {state}")
+        self.note(f"/lib/modules/{self.kernel_release or 'RELEASE'}", f"{name}: {state}")
         return state
 
     @cached_property
@@ -219,6 +219,8 @@ class Host:
     def _modules(self) -> dict[str, str]:
         """Name → BUILTIN or AVAILABLE, from the kernel's own lists; empty where they are not installed."""
         states: dict[str, str] = {}
+        if not self.kernel_release:
+            return states
         for file, state in (("modules.dep", AVAILABLE), ("modules.builtin", BUILTIN)):
             for line in (self.text(f"/lib/modules/{self.kernel_release}/{file}") or "").splitlines():
                 # kernel/arch/x86/kvm/kvm-amd.ko.xz: … is the module kvm_amd

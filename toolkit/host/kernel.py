@@ -19,7 +19,7 @@ _IO_URING_SWITCH = (6, 6)  # the first with kernel.io_uring_disabled
 def release(host: Host) -> tuple[int, int] | None:
     """Major and minor version of the running kernel; None when /proc does not tell."""
     if host.kernel_release:
-        host.note("uname -r", host.kernel_release)
+        host.note("/proc/sys/kernel/osrelease", host.kernel_release)
     found = _RELEASE.match(host.kernel_release)
     return (int(found[1]), int(found[2])) if found else None
 
@@ -86,7 +86,7 @@ CHECKS = (
         version,
         "vhost-vsock, cgroup v2 and io_uring came with later kernels, and old ones get no fixes.",
         "kernel",
-        ("/proc/sys/kernel/osrelease",),
+        ("/proc/sys/kernel/osrelease", "uname -r"),
         "sudo apt-get install linux-image-amd64",
     ),
     HostCheck(
@@ -108,6 +108,7 @@ CHECKS = (
             "/proc/sys/user/max_user_namespaces",
             "/proc/sys/kernel/unprivileged_userns_clone",
             "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "/proc/sys/kernel/osrelease",
         ),
         "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
     ),

@@ -100,7 +100,7 @@ CHECKS = (
         module,
         "It gives the kernel its KVM for this processor.",
         "KVM",
-        ("/sys/module/MODULE", "/lib/modules/RELEASE/modules.dep", "/lib/modules/RELEASE/modules.builtin"),
+        ("/sys/module/MODULE", "/lib/modules/RELEASE", "/proc/sys/kernel/osrelease", KVM),
         "sudo modprobe kvm_intel (kvm_amd, kvm_hv, kvm)",
     ),
     HostCheck(
@@ -109,7 +109,7 @@ CHECKS = (
         kvm_device,
         "Through it the VMM runs guests.",
         "KVM",
-        (KVM, MSHV),
+        (KVM, MSHV, "/sys/module/MODULE", "/lib/modules/RELEASE"),
         "sudo usermod -aG kvm USER, then log in again",
     ),
     HostCheck(

@@ -179,7 +179,7 @@ CHECKS = (
         memory,
         "Each sandbox is a VM with memory of its own.",
         "memory",
-        (_MEMINFO, "/sys/fs/cgroup/memory.max"),
+        (_MEMINFO, "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
         "set default_memory to less",
     ),
     HostCheck(

@@ -122,6 +122,8 @@ CHECKS = (
         "passthrough",
         (
             "/sys/module/vfio_pci",
+            "/sys/module/vfio",
+            "/lib/modules/RELEASE",
             "/dev/vfio/vfio",
             "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
         ),
