@@ -33,6 +33,7 @@ from . import (
     sbom,
     schema,
     size,
+    template,
     validate,
     verify,
     wire,
@@ -52,6 +53,7 @@ app.command()(build.build)
 app.command()(lock.lock)
 app.command()(fetch.fetch)
 app.command(cls=boot.BootCommand)(boot.boot)
+app.add_typer(template.app, name="template")
 app.command()(verify.verify)
 app.command()(report.report)
 app.command()(diff.diff)

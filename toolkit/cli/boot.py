@@ -60,7 +60,9 @@ class Channel(enum.StrEnum):
 
 def boot(
     ctx: typer.Context,
-    target: Path = typer.Argument(..., metavar="SPEC|DIR", help="A built set, or the spec it was built from."),
+    target: Path = typer.Argument(
+        ..., metavar="SPEC|DIR", help="A built set, the spec it was built from, or a template."
+    ),
     run: bool = typer.Option(
         False,
         "--run",

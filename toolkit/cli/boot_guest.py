@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,20 +50,55 @@ def boot_guest(
 
     With a command, an error of the guest or of QEMU has the exit code GUEST_FAILED: 1 and 3 may be the command's own.
     """
-    built = find_set(target)
+    built, start = _startable(target, options)
     # With --run, stderr is the command's: a file or a pipe there gets nothing else.
     note = Notes(silent=as_json or quiet or (bool(command) and not sys.stderr.isatty()))
     try:
-        return _boot(built, options, command, note, console=console, debug_shell=debug_shell, as_json=as_json)
+        return _boot(built, start, command, note, console=console, debug_shell=debug_shell, as_json=as_json)
     except (CheckError, ToolError) as error:
         if command and not isinstance(error, CommandNotStarted):
             error.exit_code = GUEST_FAILED
         raise
 
 
+Start = Callable[[Notes, Callable[[bytes], None] | None], Session]
+
+
+def _startable(target: Path, options: Options) -> tuple[BuiltSet, Start]:
+    """The set of a target, and how its guest is started: booted, or cloned when the target is a template."""
+    from ..vm.template import RECORD, Template
+
+    if (target / RECORD).is_file():
+        _require_plain(options)
+        template = Template.load(target)
+        return template.built, lambda note, sink: template.clone(
+            note=note, sink=sink, timeout_seconds=options.timeout_seconds
+        )
+    built = find_set(target)
+    return built, lambda note, sink: Session.boot(built.bootable(), options, note=note, sink=sink)
+
+
+_PLAIN = {
+    "accel": "auto", "machine": None, "rootfs_driver": None, "memory_mib": None, "vcpus": None, "channel": "auto",
+    "debug_console": False, "share": None,
+}  # fmt: skip
+_NAMES = {"memory_mib": "memory", "share": "rootfs", "debug_console": "debug-shell"}
+
+
+def _require_plain(options: Options) -> None:
+    """Raises InputError for an option that a clone cannot have: its machine is the template's."""
+    changed = [name for name, value in _PLAIN.items() if getattr(options, name) != value]
+    if changed:
+        words = ", ".join("--" + _NAMES.get(name, name).replace("_", "-") for name in changed)
+        raise InputError(
+            f"a template's clone has the template's own machine: {words} cannot change it",
+            hint="where there is such an option, give it to: kata-toolkit template create",
+        )
+
+
 def _boot(
     built: BuiltSet,
-    options: Options,
+    start: Start,
     command: list[str],
     note: Notes,
     *,
@@ -70,7 +106,7 @@ def _boot(
     debug_shell: bool,
     as_json: bool,
 ) -> int:
-    with Session.boot(built.bootable(), options, note=note, sink=_to_stderr if console else None) as session:
+    with start(note, _to_stderr if console else None) as session:
         if debug_shell:
             return _shell(session)
         if command and not as_json:
