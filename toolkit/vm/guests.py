@@ -135,7 +135,9 @@ _PLUG_MAXMEMORY_MIB = 4096
 
 
 def _shared(basis: Basis) -> Plan:
-    basis.needs_pc("sharing folders")
+    kind = machines.kind_for(basis.guest, basis.options.machine)
+    if kind.bus != "pci":
+        raise Skipped(f"sharing folders needs a PCI bus, which the machine {kind.name} lacks")
     with ExitStack() as undo:
         options, shares = sharing.share(basis.options, basis.config, undo)
         return Plan(basis.guest, options, undo.pop_all(), shares)

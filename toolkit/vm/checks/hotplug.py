@@ -70,9 +70,17 @@ def _memory_kib(inside: Inside) -> int:
 
 
 def _grows(inside: Inside, before: int) -> int:
-    """By how many KiB memory has grown, once that is what was added. Raises CheckError when it does not."""
+    """By how many KiB memory has grown, once that is what was added. Raises CheckError when it does not.
+
+    Where the kernel does not bring it online by itself the agent does, as soon as the kernel has seen it.
+    """
     least = int(_MEMORY_MIB * 1024 * (1 - _MOST_LOST))
-    _until(f"MemTotal did not grow from {before} KiB by {least}", lambda: _memory_kib(inside) - before >= least)
+
+    def grown() -> bool:
+        inside.session.agent.online()
+        return _memory_kib(inside) - before >= least
+
+    _until(f"MemTotal did not grow from {before} KiB by {least}", grown)
     return _memory_kib(inside) - before
 
 
@@ -84,7 +92,6 @@ def dimm(evidence: Evidence) -> Verdict:
     qmp = inside.qmp
     qmp.execute("object-add", {"qom-type": "memory-backend-ram", "id": "mem0plugged", "size": _MEMORY_MIB * _MIB})
     qmp.execute("device_add", driver="pc-dimm", id="dimmmem0", memdev="mem0plugged", addr=_DIMM_START)
-    inside.session.agent.online()
     told = f"MemTotal grew by {_grows(inside, before) / 1024:.0f} MiB"
     since = qmp.mark()
     qmp.execute("device_del", id="dimmmem0")
@@ -113,7 +120,6 @@ def virtio_mem(evidence: Evidence) -> Verdict:
     qmp.execute("device_add", driver="virtio-mem-pci", id="virtiomem0", memdev="virtiomem", bus=_BUS, addr="03")
     before = _memory_kib(inside)
     _request(inside, _MEMORY_MIB)
-    inside.session.agent.online()
     grown = _grows(inside, before)
     _request(inside, 0)
     _until("the guest did not give the memory back", lambda: _memory_kib(inside) - before < grown // 2)
