@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..resources import resource
 from .entry import HostCheck
+from .purposes import Purpose, purposes
 from .table import CHECKS, SUBJECTS
 
 _HEAD = """# check-host
@@ -31,6 +32,22 @@ A check that belongs to another architecture, or to another maker's processor, i
 remedies, capitals stand for names.
 """
 
+_FOR = """## --for
+
+`check-host --for WHAT` asks about less, or about more, than Kata in general: a spec, the folder of a set, or a purpose.
+
+- A spec (`toy.yaml`): what the guests of this set want. That is the architecture, memory, vCPUs, huge pages, the VMMs
+  of its hypervisors, virtiofsd where a folder is shared by virtio-fs, a device to pass through, a kind of confidential
+  guest; and room to build it.
+- The folder of a set (`out/toy`, `/opt/toy`): the same, from its runtime configurations as they are now; and whether it
+  is installed at its prefix: its files, the paths in its configurations, a kernel that fits its root, a runtime.
+
+With several hypervisors the most that any of them wants counts. Without `--for`, the sets in `/opt` are looked at, and
+a missing virtiofsd is only a warning.
+
+A purpose changes what counts (write `./ci` for a file of that name):
+"""
+
 _COVERED = "## Kata's own checks, and these\n"
 _DEFECTS = "## Where Kata's own checks err, and what happens here\n"
 
@@ -43,6 +60,7 @@ def page() -> str:
         entries = [entry for entry in CHECKS if entry.subject == subject]
         if entries:
             parts += [f"## {subject[0].upper()}{subject[1:]}\n", _table(_COLUMNS, map(_row, entries))]
+    parts += [_FOR, _table(_PURPOSE_COLUMNS, map(_purpose_row, purposes().values()))]
     covered = ((_codes(entry["upstream"]), _codes(entry["ours"]), entry["note"]) for entry in upstream["checks"])
     parts += [
         _COVERED,
@@ -55,6 +73,14 @@ def page() -> str:
 
 
 _COLUMNS = ("check", "why it matters", "reads", "what to do")
+
+
+_PURPOSE_COLUMNS = ("purpose", "for", "must pass", "may fail", "left out")
+
+
+def _purpose_row(purpose: Purpose) -> tuple[str, str, str, str, str]:
+    must, may, left_out = (_codes(sorted(names)) for names in (purpose.must, purpose.may, purpose.left_out))
+    return f"`{purpose.name}`", purpose.about, must, may, left_out
 
 
 def _row(entry: HostCheck) -> tuple[str, str, str, str]:

@@ -12,6 +12,7 @@ from . import (
     cpu,
     cpu_safety,
     devices,
+    installed,
     kernel,
     kvm,
     managers,
@@ -20,6 +21,7 @@ from . import (
     passthrough,
     program_data,
     programs,
+    purposes,
     rules,
     security,
 )
@@ -58,6 +60,7 @@ _ALL = (
     *programs.CHECKS,
     *managers.CHECKS,
     *security.CHECKS,
+    *installed.CHECKS,
     *rules.checks(),
 )
 
@@ -67,7 +70,10 @@ CHECKS: tuple[HostCheck, ...] = tuple(sorted(_ALL, key=lambda entry: SUBJECTS.in
 def checks_for(host: Host) -> tuple[HostCheck, ...]:
     """Those that are made here: all but what belongs to other architectures, or to guests that run elsewhere."""
     left_out = _OF_GUESTS if host.wanted.elsewhere else ()
-    return tuple(entry for entry in CHECKS if entry.subject not in left_out and entry.applies(host))
+    purpose = purposes.purposes().get(host.wanted.purpose or "")
+    unasked = purpose.left_out if purpose else ()
+    entries = (entry for entry in CHECKS if entry.subject not in left_out and entry.id not in unasked)
+    return tuple(entry for entry in entries if entry.applies(host))
 
 
 def check(host: Host) -> Report:
@@ -76,5 +82,10 @@ def check(host: Host) -> Report:
     program_data.ask_ahead(host)
     entries = checks_for(host)
     host.noted()  # what deciding that took is no check's
-    verdicts = {entry.id: replace(entry.verdict(host), read=host.noted()) for entry in entries}
+    purpose = purposes.purposes().get(host.wanted.purpose or "")
+    verdicts = {}
+    for entry in entries:
+        verdict = entry.verdict(host)
+        counts = purpose.judged(entry.id, verdict) if purpose else verdict
+        verdicts[entry.id] = replace(counts, read=host.noted())
     return Report(verdicts, dict(host.measurements), why={entry.id: entry.why for entry in entries})
