@@ -188,6 +188,8 @@ def known_key(item: Item, known: Known, hypervisor: str | None, kata: str) -> It
         yield found("internal-key", "warning", f"the {title} fills in {name} itself", "remove it")
     elif side.inert:
         yield found("inert-key", lost, f"{name} does nothing: {side.inert}", "remove it", _reads_not(title))
+    elif hypervisor in side.allowed_by_hypervisor:
+        pass  # what the runtime refuses there is told with the value
     elif hypervisor and hypervisor in known.hypervisors and not side.heeded_by(hypervisor):
         with_ = ", ".join(side.hypervisors or ())
         told = f"{name} does nothing with {hypervisor}, only with {with_}"

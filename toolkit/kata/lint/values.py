@@ -193,8 +193,8 @@ def _heeded(side: Side, context: Context) -> bool:
 
 def _choices(item: Item, setting: Setting, side: Side, context: Context) -> Iterator[Finding]:
     choices = side.choices(context.hypervisor or "", context.arch)
-    if choices is None or not _heeded(side, context):
-        return
+    if choices is None or not (_heeded(side, context) or context.hypervisor in side.allowed_by_hypervisor):
+        return  # what is refused is refused by name, also where the key does nothing
     known = context.known
     values: Sequence[Any] = item.value if isinstance(item.value, list) else [item.value]
     if side.type not in ("strings", "integers"):
@@ -225,7 +225,7 @@ def _means_default(value: Any, side: Side, context: Context) -> bool:
 
 
 def _meant(value: Any, setting: Setting, side: Side, choices: Sequence[Any], known: Known) -> str:
-    if not choices:
+    if not [choice for choice in choices if choice != ""]:
         return "no value is accepted: leave it empty"
     try:
         other = setting.side(known.other)
