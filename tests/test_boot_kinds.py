@@ -35,7 +35,7 @@ def build(tool: Path, built_set: Path, folder: Path, **how: str) -> Path:
 
 def statuses(tool: Path, folder: Path) -> tuple[int, dict[str, str], dict[str, Any]]:
     """The exit code of ``verify``, each check's status, the measurements."""
-    done = subprocess.run([tool, "verify", "--json", folder], capture_output=True, check=False)
+    done = subprocess.run([tool, "verify", "--quick", "--json", folder], capture_output=True, check=False)
     report = json.loads(done.stdout)
     return done.returncode, {c["id"]: c["status"] for c in report["checks"]}, report["measurements"]
 
@@ -71,7 +71,7 @@ def test_nothing_is_proved_where_no_container_could_run(tool: Path, built_set: P
     qemu = shutil.which("qemu-system-x86_64")
     assert qemu
     (programs / "qemu-system-x86_64").symlink_to(qemu)
-    argv = [tool, "verify", folder, "--accel=tcg"]
+    argv = [tool, "verify", "--quick", folder, "--accel=tcg"]
     environment = {**os.environ, "PATH": str(programs)}
     done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1, done.stderr
