@@ -323,3 +323,11 @@ def test_a_drop_in_may_take_back_what_the_base_says(tmp_path: Path) -> None:
     done = translate(tmp_path / "c.toml", source="go", drop_ins=True)
     assert "virtio_fs_cache" not in tomllib.loads(done.text)["hypervisor"]["qemu"]
     assert [entry.key for entry in done.lost] == ["hypervisor.qemu.virtio_fs_cache"]
+
+
+def test_a_table_that_means_nothing_may_have_the_name_of_one_that_does_there() -> None:
+    done = translate(
+        None, b"factory.enable_template = true\n[hypervisor.qemu]\n[hypervisor.qemu.factory]\nx = 1\n", source="go"
+    )
+    assert tomllib.loads(done.text)["hypervisor"]["qemu"]["factory"] == {"enable_template": True}
+    assert "#[hypervisor.qemu.factory]\n#x = 1  # the Go runtime does not know it\n" in done.text

@@ -122,11 +122,14 @@ class _Work:
     def _header(self, piece: Piece, before: str) -> Section:
         table, element = _table_of(piece.path, self.read.known.any_case)
         path = self._target_path(table) if self._kept(piece.path) else None
-        wanted = path or tuple(step for step in piece.path if isinstance(step, str))
-        found = self.sheet.find(wanted, element)
+        if path is None:
+            names = tuple(step for step in piece.path if isinstance(step, str))
+            self.sheet.sections.append(Section(names, element, live=False, before=before, after=piece.after))
+            return self.sheet.sections[-1]
+        found = self.sheet.find(path, element)
         if found is None:
-            found = self.sheet.section(wanted, element)
-            found.before, found.after, found.live = before, piece.after, path is not None
+            found = self.sheet.section(path, element)
+            found.before, found.after = before, piece.after
         return found
 
     def _retitled(self, text: str) -> str:
@@ -214,7 +217,7 @@ class _Work:
         side, value = carried.side, carried.value
         _, element = _table_of(piece.path, self.read.known.any_case)
         path = tables().table_path(side.table, self.subject.target, self.subject.hypervisor)
-        home = section if (section.path, section.element) == (path, element) else None
+        home = section if section.live and (section.path, section.element) == (path, element) else None
         before, text = piece.before, (piece.text or "") if same(value, item.value) else toml_text(value)
         identity = (path, element, side.key)
         if home is None:

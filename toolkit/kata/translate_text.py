@@ -153,9 +153,9 @@ class Sheet:
         self.sections = [Section((), before=preamble)]
 
     def find(self, path: Sequence[str], element: int | None = None) -> Section | None:
-        """The table of that name, if it is there."""
+        """The table of that name, if it is really there."""
         wanted = (tuple(path), element)
-        return next((s for s in self.sections if (s.path, s.element) == wanted), None)
+        return next((s for s in self.sections if s.live and (s.path, s.element) == wanted), None)
 
     def section(self, path: Sequence[str], element: int | None = None, *, behind: Section | None = None) -> Section:
         """The table of that name, made behind another one, or at the end, if it is not there."""
