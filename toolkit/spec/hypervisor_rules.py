@@ -69,16 +69,25 @@ def kernel_is_right(read: Read) -> Iterator[Problem]:
             yield Problem(message, where, "give kernel.source.bzimage too")
 
 
+def _cannot_boot(hypervisor: Hypervisor) -> list[str]:
+    """The dialects in which it does not boot from what it is told to boot from."""
+    from ..kata.flavours import flavour
+
+    kind = flavour(hypervisor.name)
+    return [d for d in hypervisor.dialects if hypervisor.boot not in kind.boots.get(d, (hypervisor.boot,))]
+
+
 def boots_what_is_built(read: Read) -> Iterator[Problem]:
     """Each hypervisor boots from something that it can boot from, and that is built."""
-    from ..kata.flavours import flavour
     from ..kata.keys import tables
 
     spec = read.spec
     for hypervisor in spec.hypervisors:
-        kind, path = flavour(hypervisor.name), (*HYPERVISORS, hypervisor.name)
+        path = (*HYPERVISORS, hypervisor.name)
         where = _place(read, (*path, "boot"), path)
-        cannot = [d for d in hypervisor.dialects if hypervisor.boot not in kind.boots.get(d, (hypervisor.boot,))]
+        if next(_unavailable(hypervisor, read), None):
+            continue  # which has been said
+        cannot = _cannot_boot(hypervisor)
         if cannot:
             other = "initrd" if hypervisor.boot == "image" else "image"
             yield Problem(
@@ -97,7 +106,9 @@ def settings_hold(read: Read) -> Iterator[Problem]:
     """Every mistake in the settings, each at its key."""
     for hypervisor in read.spec.hypervisors:
         path = (*HYPERVISORS, hypervisor.name)
-        if next(_unavailable(hypervisor, read), None) or read.lacks((*path, "dialects")) or read.lacks((*path, "boot")):
+        if next(_unavailable(hypervisor, read), None) or _cannot_boot(hypervisor):
+            continue  # which has been said
+        if read.lacks((*path, "dialects")) or read.lacks((*path, "boot")):
             continue
         for problem in check_settings(
             hypervisor, read.spec.kata, arch=arch_of(read.spec.arch).uname, dax=read.spec.image.dax
