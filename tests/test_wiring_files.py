@@ -20,7 +20,7 @@ from wiring_parts import files_of, handlers_of, stage_of, wired_set
 TWO = "runtime: {hypervisors: {qemu: {}, clh: {}}}\n"
 ONE = "runtime: {hypervisors: {qemu: {dialects: [rs]}}}\n"
 INITRD = "initrd: {enabled: true}\nruntime: {hypervisors: {qemu: {boot: initrd}}}\n"
-FIRECRACKER = "image: {dax: false}\nruntime: {hypervisors: {fc: {}}}\n"
+FIRECRACKER = "kernel: {features: {add: [virtio-mmio]}}\nimage: {dax: false}\nruntime: {hypervisors: {fc: {}}}\n"
 
 
 def settings(text: str) -> str:
@@ -179,6 +179,20 @@ def test_a_guest_whose_memory_is_taken_at_the_start_counts_whole(tmp_path: Path)
     assert found.memory_mib > 2048
     text = settings("default_memory: 512, enable_mem_prealloc: true")
     assert int(classes(files_of(tmp_path, text))["kata-toy"]["memory"].removesuffix("Mi")) > 512
+
+
+def test_a_passed_through_device_has_all_memory_pinned(tmp_path: Path) -> None:
+    found = handlers_of(tmp_path, "runtime: {hypervisors: {qemu-nvidia-gpu: {}}}\n")[0].overhead
+    assert found.parts[0].mib == 8192
+    assert found.memory_mib > found.ceiling_mib > 8192
+
+
+def test_a_guest_elsewhere_takes_no_memory_here(tmp_path: Path) -> None:
+    found = handlers_of(tmp_path, "image: {dax: false}\nruntime: {hypervisors: {remote: {dialects: [go]}}}\n")[
+        0
+    ].overhead
+    assert [part.name for part in found.parts] == ["VMM", "shim"]
+    assert found.memory_mib < 128
 
 
 def test_the_spec_may_give_the_overhead(tmp_path: Path) -> None:

@@ -565,6 +565,12 @@ def test_the_verb_end_to_end(tool: Path, root: Path, tmp_path: Path) -> None:
         assert found["changed"]
         assert {h["done"] for h in found["handlers"]} == {"added"}
     assert (system / "etc/containerd/config.toml").read_text().startswith("version = 2\n")
+    assert "/opt/toy/bin/containerd-shim-kata-toy-v2" in found["missing"]
+    assert "not installed yet: /opt/toy/bin" in cli(tool, "crio", made, "--root", system)
+    (system / "opt/toy/bin").mkdir(parents=True)
+    (system / "opt/toy/bin/containerd-shim-kata-toy-v2").write_text("")
+    found = json.loads(cli(tool, "crio", made, "--root", system, "--json"))
+    assert "/opt/toy/bin/containerd-shim-kata-toy-v2" not in found["missing"]
     printed = cli(tool, "docker", made, "--root", system, "--print", "--remove")
     assert json.loads(printed) == {}
     jsonschema.validate(json.loads(cli(tool, "crio", made, "--root", system, "--print", "--json")), schema)

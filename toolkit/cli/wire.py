@@ -52,6 +52,7 @@ def wire(
             "changed": wired.changed,
             "handlers": [{"name": name, "done": done} for name, done in wired.done.items()],
             "next": wired.then,
+            "missing": list(wired.missing),
             **({"text": wired.text} if print_ and wired.text is not None else {}),
         }
         typer.echo(json_module.dumps(document, indent=2))
@@ -59,6 +60,8 @@ def wire(
         typer.echo(wired.text, nl=False)
     else:
         for name, done in wired.done.items():
-            typer.echo(f"{wired.file}: {name}: {done}")
+            typer.echo(f"{name}: {done}" if wired.text is None else f"{wired.file}: {name}: {done}")
+        if wired.missing:
+            typer.echo(f"not installed yet: {', '.join(wired.missing)}; kata-toolkit install {folder}")
         if wired.then:
             typer.echo(f"then: {wired.then}")

@@ -21,7 +21,9 @@ from ..wiring.handlers import Handler, handler_names
 from ..wiring.overhead import overhead, snapshotter
 from .image import VERITY
 
+# Then the VMM takes all of the guest's memory before it runs: devices that are passed through have it pinned.
 _TAKEN_AT_START = ("confidential_guest", "enable_mem_prealloc")
+_PASSES_THROUGH, _NO_PORT = "cold_plug_vfio", (None, "", "no-port")
 
 # What a set changes in a configuration of Kata's own, for kata-deploy's drop-ins.
 _CHANGED = (
@@ -156,7 +158,8 @@ class WiringStage(Stage):
                 int(facts.get("default_memory") or 0),
                 virtiofsd=str(facts.get("shared_fs")).startswith("virtio-fs"),
                 static_mib=int(static or 0),
-                taken_at_start=any(facts.get(key) for key in _TAKEN_AT_START),
+                taken_at_start=any(facts.get(key) for key in _TAKEN_AT_START)
+                or facts.get(_PASSES_THROUGH) not in _NO_PORT,
                 given_memory_mib=memory,
                 given_cpu_millis=cpu,
             ),

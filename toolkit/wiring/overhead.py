@@ -74,16 +74,17 @@ def overhead(
     the host before the guest runs, as for confidential guests. What the spec gives takes the place of the sum.
     """
     data = figures()
-    parts = _parts(vmm, _guest(memory_mib, static_mib, taken_at_start=taken_at_start), virtiofsd=virtiofsd)
-    total = sum(part.mib for part in parts)
+    guest = _guest(memory_mib, static_mib, taken_at_start=taken_at_start)
+    host = _host(vmm, virtiofsd=virtiofsd and vmm not in data["elsewhere"])
+    parts = host if vmm in data["elsewhere"] else (guest, *host)
     step = data["round_mib"]
-    memory = math.ceil(total * (1 + data["margin"]) / step) * step
-    host = total - parts[0].mib
+    memory = math.ceil(sum(part.mib for part in parts) * (1 + data["margin"]) / step) * step
+    most = 0 if vmm in data["elsewhere"] else max(memory_mib, static_mib)
     return Overhead(
         memory_mib=memory if given_memory_mib is None else given_memory_mib,
         cpu_millis=data["cpu_millis"] if given_cpu_millis is None else given_cpu_millis,
         parts=parts if given_memory_mib is None else (),
-        ceiling_mib=max(memory_mib, static_mib) + host,
+        ceiling_mib=most + sum(part.mib for part in host),
     )
 
 
@@ -98,11 +99,10 @@ def _guest(memory_mib: int, static_mib: int, *, taken_at_start: bool) -> Part:
     return Part("guest kernel and agent", used, guest["from"])
 
 
-def _parts(vmm: str, guest: Part, *, virtiofsd: bool) -> tuple[Part, ...]:
+def _host(vmm: str, *, virtiofsd: bool) -> tuple[Part, ...]:
     data = figures()
     own = data["vmms"].get(vmm, data["other_vmm"])
     return (
-        guest,
         Part("VMM", own["mib"], own["from"]),
         *((Part("virtiofsd", data["virtiofsd"]["mib"], data["virtiofsd"]["from"]),) if virtiofsd else ()),
         Part("shim", data["shim"]["mib"], data["shim"]["from"]),

@@ -59,13 +59,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """What was done: to which file, for each handler (or link), and the file's text (None: links were made)."""
+    """What was done: to which file, for each handler (or link), and the file's text (None: links were made).
+
+    ``missing``: files that the handlers name and that are not installed.
+    """
 
     manager: str
     file: Path
     changed: bool
     done: Mapping[str, str]
     text: str | None
+    missing: tuple[str, ...] = ()
 
     @property
     def then(self) -> str:
@@ -83,8 +87,18 @@ def wire(wiring: Wiring, wish: Wish) -> Wired:
     edited = _edit(text or "", file, wiring, handlers, wish)
     changed = edited.text != (text or "")
     if changed and wish.write:
+        if _read(file) != text:
+            raise ToolError(f"{file} changed while it was read", hint="do it again")
         _replace(file, edited.text, keep=not wish.remove or edited.text.strip() not in _NOTHING)
-    return Wired(wish.manager, file, changed, edited.done, edited.text)
+    return Wired(wish.manager, file, changed, edited.done, edited.text, _missing(handlers, wish))
+
+
+def _missing(handlers: Sequence[Handler], wish: Wish) -> tuple[str, ...]:
+    """What the handlers name and is not there: wiring and installing may be done in either order."""
+    if wish.remove:
+        return ()
+    named = dict.fromkeys(path for handler in handlers for path in (handler.shim, handler.config))
+    return tuple(path for path in named if not (wish.root / path.lstrip("/")).exists())
 
 
 def _handlers(wiring: Wiring, wish: Wish) -> tuple[Handler, ...]:
@@ -223,7 +237,7 @@ def _link(folder: Path, handlers: Sequence[Handler], wish: Wish) -> Wired:
         raise InputError.many(problems)
     done = {str(link): _linked(link, target, found[link], wish) for link, target in links.items()}
     changed = any(what not in ("unchanged", "absent") for what in done.values())
-    return Wired(wish.manager, folder, changed, done, None)
+    return Wired(wish.manager, folder, changed, done, None, _missing(handlers, wish))
 
 
 def _target(link: Path) -> str | None:
