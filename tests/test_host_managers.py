@@ -310,3 +310,30 @@ def test_versions_of_managers(tmp_path: Path, program: str, version: str, status
 
 def test_a_loop_of_links_is_only_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert host(tmp_path, {CONTAINERD: Link("config.toml")})["manager-config"].status == "skip"
+
+
+CONF_D = "/etc/systemd/system/containerd.service.d/kata.conf"
+SCRIPT = "/usr/local/bin/containerd-shim-kata-fc-v2"
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "says"),
+    [
+        ({}, "pass", "nothing sets it"),
+        ({CONF_D: "[Service]\nEnvironment=KATA_CONF_FILE=/etc/kata/fc.toml\n"}, "warn", "sets it to /etc/kata/fc.toml"),
+        ({CONF_D: '[Service]\nEnvironment="KATA_CONF_FILE=/x/y.toml"\n'}, "warn", "sets it to /x/y.toml"),
+        ({CONF_D: "[Service]\n#Environment=KATA_CONF_FILE=/etc/kata/fc.toml\n"}, "pass", "nothing sets it"),
+        (
+            {CONF_D: "[Service]\nEnvironment=KATA_CONF_FILE=/etc/kata-containers/configuration.toml\n"},
+            "pass",
+            "names a default place",
+        ),
+        ({"/etc/systemd/system/crio.service": "Environment=KATA_CONF_FILE=/a\n"}, "warn", "crio.service"),
+        ({SCRIPT: "#!/bin/sh\nKATA_CONF_FILE=/opt/fc.toml exec containerd-shim-kata-v2 $@\n"}, "warn", SCRIPT),
+        ({SCRIPT: "#!/bin/sh\nexport KATA_CONF_FILE='/opt/fc.toml'\n"}, "warn", "/opt/fc.toml"),
+        ({SCRIPT: "\x7fELF" + "x" * 70_000 + "\nKATA_CONF_FILE=/x\n"}, "pass", "nothing sets it"),
+    ],
+)
+def test_the_variable_that_no_longer_chooses(tmp_path: Path, files: Tree, status: str, says: str) -> None:
+    verdict = host(tmp_path, files)["kata-conf-file"]
+    assert (verdict.status, says in verdict.detail) == (status, True), verdict

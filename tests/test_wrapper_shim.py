@@ -7,6 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import pytest
 from kata_toolkit.stages.wrapper import RuntimeConfig
@@ -308,3 +309,18 @@ def test_a_hypervisor_with_one_dialect_needs_no_suffix(install: Install, tmp_pat
     link.symlink_to(it.shim)
     done = call(it, link, (*CONTAINERD, "start"), NULL)
     assert done.env[b"KATA_CONF_FILE"] == os.fsencode(it.prefix / CLH_RUST.path)
+
+
+def test_no_input_ends_it_otherwise_than_by_its_own_words(install: Install) -> None:
+    """Options of every length and kind, cut and changed anywhere."""
+    it = install(configs=ALL)
+    it.put(it.prefix / SHIMS["g"], it.go)
+    good, random = options(str(it.prefix / GO.path)), Random(1)
+    for _ in range(150):
+        changed = bytearray(good[: random.randrange(len(good) + 1)])
+        for _ in range(random.randrange(4)):
+            if changed:
+                changed[random.randrange(len(changed))] = random.randrange(256)
+        done = call(it, it.shim, (*CONTAINERD, "start"), bytes(changed))
+        assert done.status in (0, 78), (bytes(changed), done)
+        assert done.status == 78 or (done.record is not None and done.record["stdin"] == [bytes(changed)])

@@ -8,6 +8,7 @@ from ..checks import Report
 from . import (
     arm,
     cgroups,
+    conf_file,
     confidential,
     cpu,
     cpu_safety,
@@ -59,6 +60,7 @@ _ALL = (
     *confidential.CHECKS,
     *programs.CHECKS,
     *managers.CHECKS,
+    *conf_file.CHECKS,
     *security.CHECKS,
     *installed.CHECKS,
     *rules.checks(),
