@@ -22,6 +22,7 @@ from . import (
     cache,
     check_host,
     config,
+    density,
     diff,
     fetch,
     init,
@@ -58,6 +59,7 @@ app.command()(verify.verify)
 app.command()(report.report)
 app.command()(diff.diff)
 app.command()(bench.bench)
+app.command()(density.density)
 app.command("check-host")(check_host.check_host)
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(config.app, name="config")

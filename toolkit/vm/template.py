@@ -81,6 +81,11 @@ class Template:
                 raise InputError(f"the template {relative(folder)} lacks its file {name}", hint=_HINT)
         return cls(folder, BuiltSet.load(place), settings, seconds)
 
+    def options(self, timeout_seconds: float = 60.0) -> Options:
+        """How a clone is started; what runs then is not unique yet (`make_unique`)."""
+        found = _options(self.built.bootable(), self.settings, self.folder / MEMORY, timeout_seconds, share="off")
+        return replace(found, restore=self.folder / STATE)
+
     def clone(
         self,
         *,
@@ -92,10 +97,7 @@ class Template:
 
         Raises what `Session.boot` raises.
         """
-        options = _options(self.built.bootable(), self.settings, self.folder / MEMORY, timeout_seconds, share="off")
-        session = Session.boot(
-            self.built.bootable(), replace(options, restore=self.folder / STATE), note=note, sink=sink
-        )
+        session = Session.boot(self.built.bootable(), self.options(timeout_seconds), note=note, sink=sink)
         try:
             make_unique(session.agent)
         except BaseException:
