@@ -118,8 +118,6 @@ CASES: tuple[Case, ...] = (
          "dd if=/dev/zero of=/tmp/f bs=1024 count=64 2>/dev/null; stat -c %s /tmp/f", "4096",
          process={"rlimits": {"RLIMIT_FSIZE": (4096, 4096)}}),
     # ---- files ----
-    Case("read-only-root", "a read-only root cannot be written", "touch /x", "", "(?i).*read-only file system.*", 1,
-         container={"read_only": True}),
     Case("masked-paths", "masked files are empty, masked folders too",
          "wc -c </proc/timer_list; set -- /sys/firmware/*; echo $*", r"0\s+/sys/firmware/\*"),
     Case("read-only-paths", "what is to be read-only in /proc is", "echo x >/proc/sys/kernel/domainname", "",

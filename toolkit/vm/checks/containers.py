@@ -240,6 +240,31 @@ def talk(evidence: Evidence) -> Verdict:
     return _expect(" ".join(found), "hello")
 
 
+def read_only_root(evidence: Evidence) -> Verdict:
+    """A root that is to be read-only cannot be written; the same root can, where it is not. It is an overlay, as
+    containers' roots often are, over the guest's own."""
+    _needs(evidence, "CONFIG_OVERLAY_FS")
+    inside = evidence.inside()
+    found = []
+    for read_only in (False, True):
+        given: dict[str, Any] = {"read_only": read_only}
+        if inside.root == "/":  # a root that the host lends is such an overlay already
+            at = f"/run/kata-containers/proof/{read_only}"
+            layers = ("lowerdir=/", f"upperdir={at}/upper", f"workdir={at}/work")
+            over = pb.Storage(
+                driver="overlayfs", source="overlay", fstype="overlay", options=layers, mount_point=f"{at}/root"
+            )
+            given |= {"rootfs": f"{at}/root", "storages": (over,)}
+        done = inside.sh("touch /x", **given)
+        found.append((done.status, text(done.stderr)))
+    (writable, why), (refused, said) = found
+    if writable:
+        return Verdict(FAIL, f"a root that may be written cannot be: {why}")
+    if not refused or "read-only" not in said.lower():
+        return Verdict(FAIL, f"a read-only root: exit code {refused}, {said or 'written without an error'}")
+    return Verdict(PASS, said)
+
+
 def shared_folder(evidence: Evidence) -> Verdict:
     """A folder of the guest that two containers mount: what one writes the other reads, and cannot write if its own
     mount is read-only."""
@@ -367,6 +392,7 @@ _STEPS: tuple[tuple[str, str, Callable[[Evidence], Verdict]], ...] = (
     ("zombies", "no zombies are left", zombies),
     ("two-namespaces", "two containers share network and ipc only", together),
     ("two-network", "two containers reach each other", talk),
+    ("read-only-root", "a read-only root cannot be written", read_only_root),
     ("bind-mount", "a folder can be shared, or read only", shared_folder),
     ("memory-volume", "a volume in memory is shared", volume),
     ("oom", "a container out of memory is killed, and told", oom),

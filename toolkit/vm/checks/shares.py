@@ -51,10 +51,13 @@ def _way(way: str) -> Callable[[Evidence], Verdict]:
         if seen and lines[2] != seen:
             return Verdict(FAIL, f"mode and owner in the container are {lines[2]}, expected {seen}")
         path = folder / "folder" / "from-guest"
-        status = path.stat()
+        try:
+            status, written = path.stat(), path.read_bytes()
+        except OSError as error:
+            return Verdict(FAIL, f"the host does not find what the container wrote: {error.strerror}")
         found = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
-        if path.read_bytes() != expected:
-            return Verdict(FAIL, "the host does not find what the container wrote")
+        if written != expected:
+            return Verdict(FAIL, "the host finds other bytes than the container wrote")
         if found != (0o640, uid, gid):
             owners = f"{found[0]:o} {found[1]}:{found[2]}"
             return Verdict(FAIL, f"mode and owner on the host are {owners}, not 640 {uid}:{gid}")
