@@ -61,6 +61,7 @@ def stages_of(spec: Spec) -> tuple[Stage, ...]:
         ImageStage(spec.image, spec.image.align_mib or default_align_mib(dimms=plugs_dimms(spec))),
         *_initrd(spec),
         *_extensions(spec),
+        *_qemu(spec),
         RuntimeConfigStage.of(spec),
         WrapperStage(
             spec.wrapper,
@@ -81,7 +82,8 @@ def outputs_of(spec: Spec) -> tuple[str, ...]:
     """The stages whose files a whole set consists of; what they need is built on the way."""
     config = ["kernel_config"] if _is_compared(spec.kernel.source) else []
     extensions = [extension_stage(extension.name) for extension in spec.extensions]
-    return ("kernel", *config, *_roots(spec), *extensions, "runtime_config", "wrapper", "wiring", "licences")
+    vmm = ["qemu"] if any(h.build for h in spec.hypervisors) else []
+    return ("kernel", *config, *_roots(spec), *extensions, *vmm, "runtime_config", "wrapper", "wiring", "licences")
 
 
 def _fetched_agent(spec: Spec) -> Artifact | None:
@@ -109,6 +111,16 @@ def _extensions(spec: Spec) -> tuple[Stage, ...]:
     from .stages.extension import ExtensionStage
 
     return tuple(ExtensionStage(extension, spec.arch) for extension in spec.extensions)
+
+
+def _qemu(spec: Spec) -> tuple[Stage, ...]:
+    build = next((h.build for h in spec.hypervisors if h.build), None)
+    if build is None:
+        return ()
+    from .stages.qemu import QemuStage
+    from .stages.qemu_source import QemuSourceStage
+
+    return (QemuSourceStage(build.version), QemuStage(spec.arch))
 
 
 def _lends_mounter(spec: Spec) -> bool:

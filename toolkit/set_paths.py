@@ -78,6 +78,11 @@ def wiring(name: str, file: str) -> str:
     return f"share/{name}/{file}"
 
 
+def vmm(binary: str) -> str:
+    """The VMM that a set brings; ``binary``: its usual name."""
+    return f"bin/{binary}"
+
+
 def wrapper(name: str) -> str:
     """The runtime wrapper; ``NAME-FLAVOUR`` is the one for one of several configurations."""
     return f"bin/{name}"

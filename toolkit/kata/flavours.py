@@ -28,7 +28,8 @@ class Flavour:
     where an image with a DAX header is mapped. ``kernel``: ``vmlinux``, ``bzimage``, ``sealed`` (one file with kernel,
     initrd and command line, which its owner makes) or ``none`` (the VM is made elsewhere); ``kernel_needs``: what it
     must have besides, in the words of kernel-configs/prebuilt.yaml. ``written`` are entries of the data: what a file
-    of ours says unless the spec says otherwise.
+    of ours says unless the spec says otherwise. ``trimmed``: what it says instead with ``trim: devices``, where it would
+    say that setting at all; empty where nothing can be trimmed.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Flavour:
     kernel: str
     kernel_params: tuple[str, ...]
     kernel_needs: tuple[str, ...]
+    trimmed: Mapping[str, Any]
     written: tuple[Mapping[str, Any], ...]
 
     def has(self, dialect: str, arch: str) -> bool:
@@ -91,6 +93,7 @@ def _flavour(name: str, data: Mapping[str, Any], base: Flavour | None, common: S
         kernel=own("kernel", "vmlinux"),
         kernel_params=tuple(own("kernel_params", ())),
         kernel_needs=tuple(own("kernel_needs", ())),
+        trimmed=own("trimmed", {}),
         written=(*kept, *data.get("written", ())),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import set_paths
+from ..arch import arch_of_uname
 from ..errors import InputError, InternalError, Problem, Where
 from ..spec.model import Dialect, Hypervisor
 from .flavours import Flavour, flavour, flavours
@@ -73,6 +74,10 @@ def _for_dialect(dialect: Dialect, request: Request, built: Built, given: Mappin
         values.pop("disable_image_nvdimm", None)
     elif request.dax and request.arch in kind.nvdimm:
         values["disable_image_nvdimm"] = _written("disable_image_nvdimm", dialect, False)
+    if request.hypervisor.trim:
+        values.update({name: value for name, value in kind.trimmed.items() if name in values})
+    if request.hypervisor.build:
+        values["path"] = request.installed(set_paths.vmm(_qemu(request)))
     values.update(given)
     for entry in entries:
         name = entry["setting"]
@@ -84,6 +89,13 @@ def _for_dialect(dialect: Dialect, request: Request, built: Built, given: Mappin
             values[name] = [values[entry["of"]]]
     values.update(_decided(dialect, request, built))
     return {setting.name: values[setting.name] for setting in known.settings if setting.name in values}
+
+
+def _qemu(request: Request) -> str:
+    arch = arch_of_uname(request.arch)
+    if arch is None:
+        raise InternalError(f"there is no architecture {request.arch}")
+    return arch.qemu
 
 
 def _written(name: str, dialect: Dialect, value: Any) -> Any:

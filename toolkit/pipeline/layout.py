@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .. import set_paths
+from ..arch import arch_of
 from ..kata.tree import file_name
 from ..spec.model import Spec
 from .store import Entry
@@ -37,6 +38,7 @@ class Generated:
 # What stages put below licences/ goes into one folder for each of these; others have a folder of their own name.
 # busybox's comes through the root file system.
 _LICENCES = {"kernel": "linux", "kernel_source": "linux", "licences": "programs"}
+QEMU = "qemu"  # the program that the stage of that name makes
 LICENCES = "licences"  # the folder in a stage's output
 _LICENCE_PREFIX, _PATCH_PREFIX = f"{LICENCES}/", f"{LICENCES}/patches/"
 
@@ -56,6 +58,7 @@ def artifacts(spec: Spec, release: str | None, entries: Mapping[str, Entry]) -> 
         Artifact(set_paths.root_hash(spec.name), "image", "root_hash.txt", "root_hash"),
         Artifact(set_paths.initrd(spec.name), "initrd", "initrd", "initrd"),
         *(artifact for extension in spec.extensions for artifact in _extension(spec, extension.name)),
+        Artifact(set_paths.vmm(arch_of(spec.arch).qemu), "qemu", QEMU, "vmm"),
         *_programs(spec),
     ]
     for artifact in named:

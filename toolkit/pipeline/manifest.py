@@ -49,6 +49,7 @@ def manifest(
             {
                 "hypervisor": h.name,
                 "boot": h.boot,
+                "vmm": roles.get("vmm") if h.build else None,
                 "qemu": boots_in_qemu(spec, h.name),
                 **asdict(guest_settings(spec, h.name)),
             }

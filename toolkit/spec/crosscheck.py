@@ -28,6 +28,7 @@ from .hypervisor_rules import (
     kernel_is_right,
     memory_budget_possible,
     settings_hold,
+    vmm_can_be_made,
 )
 from .image_rules import image_compression, image_layout, image_room, image_size, kernel_reads_root
 from .model import (
@@ -256,6 +257,7 @@ RULES = (
     Rule(_cmdline_words),
     Rule(flavours_exist, needs=(("arch",),)),
     Rule(boots_what_is_built, needs=(("initrd", "enabled"),)),
+    Rule(vmm_can_be_made, needs=(("arch",),)),
     Rule(kernel_is_right, needs=(SOURCE, ("arch",))),
     Rule(settings_hold, needs=(("arch",),)),
     Rule(_budgets_possible),

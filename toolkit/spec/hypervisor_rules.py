@@ -100,6 +100,40 @@ def boots_what_is_built(read: Read) -> Iterator[Problem]:
             yield Problem(message, where, "set initrd.enabled: true")
 
 
+def vmm_can_be_made(read: Read) -> Iterator[Problem]:
+    """A QEMU of the set's own, and one with fewer devices, only where there is one."""
+    from ..kata.flavours import flavour
+
+    for hypervisor in read.spec.hypervisors:
+        kind, path = flavour(hypervisor.name), (*HYPERVISORS, hypervisor.name)
+        machine = hypervisor.settings.get("machine_type", "q35")
+        x86 = read.spec.arch == "x86_64"
+        if hypervisor.build and (kind.vmm != "qemu" or not x86 or hypervisor.name != "qemu"):
+            whose = hypervisor.name if x86 else f"{hypervisor.name} on {read.spec.arch}"
+            yield Problem(
+                f"a QEMU of the set's own is built for the flavour qemu on x86_64, not for {whose}",
+                hypervisor.build.where,
+                "leave build: out, and name the program with settings: {path: …}",
+            )
+        if hypervisor.build and "path" in hypervisor.settings:
+            yield Problem(
+                "path is another QEMU than the one that build: makes", hypervisor.where["path"], "keep one of them"
+            )
+        if hypervisor.trim and (not kind.trimmed or not x86 or machine != "q35"):
+            yield Problem(
+                f"nothing can be trimmed of {hypervisor.name}{'' if x86 else f' on {read.spec.arch}'}"
+                + ("" if machine == "q35" else f" with the machine {machine}"),
+                read.tree.value_where((*path, "trim")),
+                "leave trim: out; it is for q35, QEMU's machine on x86_64",
+            )
+        if hypervisor.trim and "machine_accelerators" in hypervisor.settings:
+            yield Problem(
+                "machine_accelerators says itself which devices the machine has, so nothing is trimmed",
+                hypervisor.where["machine_accelerators"],
+                "keep one of them",
+            )
+
+
 def settings_hold(read: Read) -> Iterator[Problem]:
     from ..kata.values import check_settings
 

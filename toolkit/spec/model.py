@@ -330,6 +330,14 @@ class Initrd:
 
 
 @dataclass(frozen=True, slots=True)
+class QemuBuild:
+    """A lean QEMU, compiled from Debian's source; ``version``: Debian's, None for the newest. ``where``: its place."""
+
+    version: str | None = None
+    where: Where | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Hypervisor:
     """One hypervisor's part of the runtime configuration.
 
@@ -337,7 +345,8 @@ class Hypervisor:
     ``settings`` uses Kata's own key names; a dot leads to another table than the hypervisor's
     (``runtime.enable_debug``, ``agent.debug_console_enabled``). ``where`` maps each key to its place in the spec,
     ``boot_where`` is where ``boot`` stands, or could. ``ignored_by``: dialect → settings that it is meant to do
-    without, each with its place.
+    without, each with its place. ``build``: the set brings a QEMU of its own. ``trim``: ``devices``, with the fewest
+    that the machine can do with.
     """
 
     name: str
@@ -347,6 +356,8 @@ class Hypervisor:
     where: Mapping[str, Where] = field(default_factory=dict)
     boot_where: Where | None = field(default=None, compare=False)
     ignored_by: Mapping[Dialect, Mapping[str, Where | None]] = field(default_factory=dict)
+    build: QemuBuild | None = None
+    trim: str | None = None
 
     @property
     def vmm(self) -> str:

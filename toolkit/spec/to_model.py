@@ -35,6 +35,7 @@ from .model import (
     Placed,
     PodOverhead,
     PrebuiltKernel,
+    QemuBuild,
     Rootfs,
     Slim,
     Spec,
@@ -276,6 +277,8 @@ def _hypervisor(name: str, value: Document, tree: Tree, arch: str) -> Hypervisor
             for dialect, names in value["ignored_by"].items()
             if names
         },
+        build=QemuBuild(value["build"].get("version"), tree.key_where((*path, "build"))) if "build" in value else None,
+        trim=value.get("trim"),
     )
 
 

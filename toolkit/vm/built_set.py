@@ -84,6 +84,7 @@ class Guest:
     arch: str = "x86_64"  # as `uname -m` says it
     machine_type: str = ""  # QEMU's; empty: the architecture's usual one
     machine_accelerators: str = ""  # further options of -machine, with commas between
+    vmm: Path | None = None  # of the set's own; None: the one that is installed
     firmware: str = ""  # a path on the host; empty: the machine's own
     kernel_params: tuple[str, ...] = ()
     agent_params: tuple[str, ...] = ()
@@ -278,10 +279,8 @@ def _guest(reader: _Reader, folder: Path) -> Guest | None:
     if table is None:
         return None
 
-    def path(key: str) -> Path | None:
-        if root.get(key) is None:
-            return None
-        return reader.inside(folder, reader.get(root, key, str))
+    def path(key: str, of: dict[str, Any] = root) -> Path | None:
+        return None if of.get(key) is None else reader.inside(folder, reader.get(of, key, str))
 
     boot = reader.get(table, "boot", str)
     if boot not in ("image", "initrd"):
@@ -291,6 +290,7 @@ def _guest(reader: _Reader, folder: Path) -> Guest | None:
         boot=boot,
         image=path("image"),
         initrd=path("initrd"),
+        vmm=path("vmm", table),
         kernel_config=path("kernel_config"),
         rootfs_type=reader.get(root, "rootfs_type", str),
         dax=reader.get(root, "dax", bool),

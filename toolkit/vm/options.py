@@ -71,6 +71,7 @@ def machine_for(guest: Guest, options: Options, accel: str, cid: int | None = No
         guest_cid=cid,
         share=options.share,
         icount=options.icount,
+        binary=str(guest.vmm) if guest.vmm else "",
         kind=kind,
         trace=options.trace,
         memory_backend=options.memory_backend,
