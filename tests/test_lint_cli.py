@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +184,11 @@ def test_what_was_built_is_clean(built_set: Path, capsys: pytest.CaptureFixture[
 
 def test_it_is_fast(tool: Path, built_set: Path) -> None:
     file = next(built_set.rglob("share/defaults/**/*.toml"))
-    times = []
-    for _ in range(3):
-        start = time.monotonic()
-        subprocess.run([tool, "config", "lint", file], check=True, stdout=subprocess.DEVNULL)
-        times.append(time.monotonic() - start)
-    assert min(times) < 0.6  # 0.13 s on a quiet machine
+    before = os.times()
+    subprocess.run([tool, "config", "lint", file], check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    # Of the processor, since others may use this machine, too.
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 0.4
 
 
 def test_the_documentation_tells_every_rule(root: Path) -> None:

@@ -447,6 +447,27 @@ def test_what_is_there_and_wrong(tmp_path: Path) -> None:
     assert host(tmp_path, text) == [("wrong-kind", "image")]
 
 
+def test_a_sealed_kernel_is_not_looked_into(tmp_path: Path) -> None:
+    text = good_host(tmp_path, "rs").replace(f'image = "{tmp_path}/image"\n', "")
+    text = text.replace("[agent.kata]", 'confidential_guest = true\nvm_rootfs_driver = "virtio-blk-ccw"\n[agent.kata]')
+    (tmp_path / "vmlinux").write_bytes(b"sealed" * 100)
+    assert host(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("name", ["vmm", "vmlinux", "image"])
+def test_a_pipe_is_never_opened(name: str, tmp_path: Path) -> None:
+    text = good_host(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    assert [rule for rule, _ in host(tmp_path, text)] == ["wrong-kind"]
+
+
+@pytest.mark.parametrize("path", ["/\\u0000", "/" + "x" * 5000])
+def test_a_path_that_cannot_be(path: str, tmp_path: Path) -> None:
+    text = good_host(tmp_path).replace(f"{tmp_path}/image", path)
+    assert host(tmp_path, text) == [("missing-path", "image")]
+
+
 def test_a_link_to_nowhere(tmp_path: Path) -> None:
     text = good_host(tmp_path)
     (tmp_path / "image").unlink()

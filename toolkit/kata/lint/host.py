@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...spec.source import kind_of
 from .findings import Finding, Level, Place
 from .merged import Merged
 from .structure import Item
@@ -19,7 +20,7 @@ _PROGRAMS = ("path", "virtio_fs_daemon", "jailer_path", "ctlpath")
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A path that the configuration speaks of. ``setting``: its name in the tables."""
+    """A path that the configuration speaks of. ``setting``: its name in the tables; ``sealed``: no ordinary kernel."""
 
     setting: str
     key: str
@@ -46,6 +47,8 @@ def host_findings(merged: Merged, unusable: Iterable[Item]) -> Iterator[Finding]
 def _paths(merged: Merged, hypervisor: str, values: dict[str, Item]) -> Iterator[_Wanted]:
     shared = values["shared_fs"].value if "shared_fs" in values else _default(merged, "shared_fs", hypervisor)
     header = merged.owners("hypervisor")[hypervisor].where
+    # Without a root, the kernel is one file that holds everything, encrypted for the machine it is for.
+    rooted = any(name in values and values[name].value for name in ("image", "initrd"))
     for match in merged.known.by_table["hypervisor"].values():
         side, name = match.side, match.setting.name
         daemon = name == "virtio_fs_daemon"
@@ -63,7 +66,8 @@ def _paths(merged: Merged, hypervisor: str, values: dict[str, Item]) -> Iterator
         for index, path in enumerate(paths):
             inner = (*item.path, index) if isinstance(item.value, list) else item.path
             if isinstance(path, str) and path and "@" not in path:
-                yield _Wanted(name, item.key, path, item.document.value_place(inner))
+                setting = "sealed" if name == "kernel" and not rooted else name
+                yield _Wanted(setting, item.key, path, item.document.value_place(inner))
     mounts = values.get("runtime.sandbox_bind_mounts")
     if mounts and isinstance(mounts.value, list):
         for index, path in enumerate(mounts.value):
@@ -95,14 +99,13 @@ def _path(wanted: _Wanted, merged: Merged) -> Iterator[Finding]:
     named = f"{key}, by default {path}," if wanted.assumed else f"{key}: {path}"
     try:
         status = path.stat()
-    except OSError as error:
-        reason = (
-            "does not exist"
-            if isinstance(error, FileNotFoundError | NotADirectoryError)
-            else f"cannot be read: {error.strerror}"
-        )
+    except (FileNotFoundError, NotADirectoryError):
         hint = f"it is a link to {path.readlink()}" if path.is_symlink() else None
-        yield _found(merged, "missing-path", f"{named} {reason}", wanted.where, hint)
+        yield _found(merged, "missing-path", f"{named} does not exist", wanted.where, hint)
+        return
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        reason = f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+        yield _found(merged, "missing-path", f"{named} {reason}", wanted.where)
         return
     if wanted.setting in _PROGRAMS:
         if not stat.S_ISREG(status.st_mode):
@@ -115,8 +118,9 @@ def _path(wanted: _Wanted, merged: Merged) -> Iterator[Finding]:
 
 def _guest_file(wanted: _Wanted, named: str, path: Path, status: os.stat_result, merged: Merged) -> Iterator[Finding]:
     """What is to be seen from the file alone; sizes against memory are rules."""
-    if stat.S_ISDIR(status.st_mode):
-        yield _found(merged, "wrong-kind", f"{named} is a directory", wanted.where)
+    kind = kind_of(status.st_mode)
+    if kind and not (wanted.setting == "image" and stat.S_ISBLK(status.st_mode)):
+        yield _found(merged, "wrong-kind", f"{named} is {kind}, not a file", wanted.where)
     elif wanted.setting == "kernel" and not _is_kernel(path):
         told = f"{named} is no kernel: neither an ELF file nor a bootable image"
         yield _found(merged, "wrong-kind", told, wanted.where)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +67,10 @@ def conflicts(merged: Merged, arch: str | None, unusable: Iterable[Item], *, hos
 def _sizes(given: Mapping[str, Any]) -> dict[str, int]:
     found = {}
     for name in ("image", "initrd"):
-        path = Path(given.get(name) or "/")
-        if path.is_file():
-            found[name] = path.stat().st_size
+        with suppress(OSError, ValueError):  # a path that is not there, or cannot be, is told as such
+            status = Path(given.get(name) or "/").stat()
+            if stat.S_ISREG(status.st_mode):
+                found[name] = status.st_size
     return found
 
 
