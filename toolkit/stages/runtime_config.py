@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import resources
 from ..errors import InputError
 from ..kata.request import Built, Request
+from ..kata.rules import broken
 from ..kata.tree import TEMPLATE, config_tree, file_name
-from ..kata.values import config_values
+from ..kata.values import config_values, facts_of
 from ..pipeline.layout import extension_stage
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
 from ..spec.model import Spec
 from .image import VERITY
 
-_MIB = 1 << 20
 _DATA = ("agent", "dialects", "factory", "flavours", "hypervisor", "runtime")
 
 
@@ -133,15 +133,11 @@ def _sha256(path: Path) -> str:
 
 
 def _check_initrd(request: Request, inputs: Inputs) -> None:
-    """The runtimes refuse an initrd that does not fit into the guest's memory."""
+    """An initrd must fit into the guest's memory: one runtime refuses it, with the other the guest cannot unpack it."""
     if request.hypervisor.boot != "initrd":
         return
-    size = inputs.path("initrd", "initrd").stat().st_size
-    for values in config_values(request).values():
-        memory = values["default_memory"]
-        if memory and size >= memory * _MIB:
-            raise InputError(
-                f"the initrd of {size / _MIB:.1f} MiB does not fit into default_memory, {memory} MiB",
-                where=request.hypervisor.where.get("default_memory"),
-                hint="give the guest more memory, or make the root file system smaller",
-            )
+    sizes = {"initrd": inputs.path("initrd", "initrd").stat().st_size}
+    for dialect, values in config_values(request).items():
+        for found in broken(replace(facts_of(dialect, request, values), sizes=sizes)):
+            where = request.hypervisor.where.get("default_memory")
+            raise InputError(found.message, where=where, hint=found.hint)
