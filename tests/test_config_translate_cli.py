@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from kata_toolkit.errors import CheckError, InputError
 from kata_toolkit.kata.translate import translate
+from translate_files import usable
 
 PLAIN = b'[hypervisor.qemu]\nshared_fs = "none"\n[agent.kata]\ndial_timeout = 45\n[runtime]\n'
 LOSSY = PLAIN + b"[factory]\nvm_cache_number = 3\n"
@@ -105,6 +106,12 @@ BAD = [
     (b"[hypervisor.qemu]\ndefault_memory = 5000000000\n", {"source": "go"}, "must lie between"),
     (b"[hypervisor.qemu]\nenable_annotations = 'x'\n", {"source": "go"}, "must be a list"),
     (b"[hypervisor.qemu]\nfactory = 3\n", {"source": "rs"}, "must be a table"),
+    (
+        b"[hypervisor.qemu]\n[agent.kata]\ndial_timeout = 45\n",
+        {"source": "rs"},
+        "dial_timeout is a key of the Go runtime",
+    ),
+    (b"[hypervisor.qemu]\n[hypervisor.qemu.factory]\nvm_cache_number = 1\n", {"source": "rs"}, "vm_cache_number"),
     (b"hypervisor = 3\n", {"source": "go"}, "must be a table"),
     (b"hypervisor.qemu = 3\n", {"source": "go"}, "must be a table"),
     (b"\xff\xfe[\x00", {"source": "go"}, "UTF-16"),
@@ -121,6 +128,49 @@ def test_bad_input_is_a_mistake_with_a_place_and_no_traceback(data: bytes, optio
     import re
 
     assert re.search(message, " ".join(map(str, caught.value.problems))), caught.value.problems
+
+
+def test_a_drop_in_that_its_runtime_refuses(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(PLAIN)
+    (tmp_path / "config.d").mkdir()
+    (tmp_path / "config.d" / "10.toml").write_text("[hypervisor.qemu]\ndefualt_vcpus = 2\n")
+    with pytest.raises(InputError, match="did you mean default_vcpus") as caught:
+        translate(tmp_path / "c.toml", source="go", drop_ins=True)
+    assert str(caught.value.problems[0].where) == f"{tmp_path}/config.d/10.toml:2:1"
+
+
+def test_texts_that_were_damaged_are_translated_or_refused() -> None:
+    """Whatever it is made of, a text never ends in a translation that does not say what it means."""
+    import random
+
+    base = usable("qemu", "go", "x86_64", "image")
+    assert base is not None
+    lines = [line for line in base.splitlines() if line and not line.startswith("#")]
+    odd = [
+        "x = {a = {b = [1, {c = 2}]}}",
+        "[[hypervisor.qemu.guest_extension_images]]",
+        "[a.b]",
+        "'q' = 1",
+        "factory = {}",
+    ]
+    chance, translated = random.Random(1), 0
+    for _ in range(150):
+        damaged = list(lines)
+        for _ in range(chance.randint(1, 4)):
+            place = chance.randrange(len(damaged))
+            line = damaged[place]
+            cut = chance.randint(0, len(line))
+            damaged[place] = (
+                line[:cut] + chance.choice(["", '"', "=", "#", ".", "[", "\n"]) + line[cut + chance.randint(0, 1) :]
+            )
+            damaged.insert(chance.randrange(len(damaged)), chance.choice([*lines, *odd]))
+        try:
+            done = translate(None, "\n".join(damaged).encode(), source="go")
+        except InputError:
+            continue
+        translated += 1
+        tomllib.loads(done.text)
+    assert translated > 10
 
 
 @pytest.mark.parametrize(("table", "source"), [("stratovirt", "go"), ("openvmm", "rs")])

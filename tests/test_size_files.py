@@ -202,6 +202,7 @@ BAD_JSON = [
     (oci('{"cpu": {"cpus": "7-3"}}'), "no range of CPUs"),
     (oci('{"cpu": {"cpus": "0-9999999"}}'), "no range of CPUs"),
     (oci('{"hugepageLimits": {}}'), "must be a list"),
+    ('{"process": {"args": 1}, "process": 2}', "already given"),
     ("[" * 5000 + "]" * 5000, "nested too deeply"),
 ]
 

@@ -19,13 +19,21 @@ _DEEPEST = 200
 def parse_json(source: Source) -> Tree:
     """The tree of a JSON text. Raises InputError with the place of a mistake."""
     try:
-        value = json.loads(source.text, parse_constant=_refuse_constant)
+        value = json.loads(source.text, parse_constant=_refuse_constant, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
         raise InputError(f"is not JSON: {error.msg}", where=Where(source.file, error.lineno, error.colno)) from error
     except (RecursionError, ValueError) as error:
         told = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"is not JSON: {told}", where=Where(source.file)) from error
     return Tree(source, _Reader(source).node(value, 0))
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers its members as they stand, those that are there twice included."""
+
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        self.members = members
 
 
 def _refuse_constant(text: str) -> Any:
@@ -44,8 +52,8 @@ class _Reader:
             raise InputError("is not JSON: nested too deeply", where=self._here())
         self._skip()
         node = Node(self._here(), value)
-        if isinstance(value, dict):
-            self._members(node, depth)
+        if isinstance(value, _Object):
+            self._members(node, value, depth)
         elif isinstance(value, list):
             self._elements(node, depth)
         else:
@@ -55,20 +63,20 @@ class _Reader:
             node.raw = None if isinstance(value, str) else self.text[start : self.at]
         return node
 
-    def _members(self, node: Node, depth: int) -> None:
+    def _members(self, node: Node, value: _Object, depth: int) -> None:
         self.at += 1
-        while not self._closed("}"):
+        for key, member in value.members:
+            self._closed("}")
             where = self._here()
-            start = self.at
             self._take(_STRING)
-            key = json.loads(self.text[start : self.at])
             self._skip()
             self.at += 1  # the colon
             if key in node.keys:
                 told = f'the key "{key}" is already given at line {node.keys[key].line}'
                 raise InputError(told, where=where, hint="remove one of the two")
             node.keys[key] = where
-            node.children[key] = self.node(node.value[key], depth + 1)
+            node.children[key] = self.node(member, depth + 1)
+        self._closed("}")
 
     def _elements(self, node: Node, depth: int) -> None:
         self.at += 1

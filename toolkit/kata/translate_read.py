@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as File
 from typing import Any
 
@@ -17,6 +17,7 @@ from .lint.document import Document
 from .lint.files import Group, read_group, read_stdin
 from .lint.findings import Finding, Place
 from .lint.known import Known, known
+from .lint.names import unknown_does, unknown_key
 from .lint.positions import Path
 from .lint.structure import Item, Parts, take_apart
 from .lint.values import Context, value_findings
@@ -133,7 +134,7 @@ def _dialect(group: Group, source: Dialect | None, target: Dialect | None) -> tu
 
 def _mistakes(read: tuple[tuple[Document, Parts], ...], own: Known) -> Iterator[Finding]:
     """What makes the file's own runtime refuse it, so that it has no meaning to carry over."""
-    for _, parts in read:
+    for document, parts in read:
         for stray in parts.strays:
             if stray.expected:
                 told = f"{stray.key} must be {stray.expected}"
@@ -147,6 +148,8 @@ def _mistakes(read: tuple[tuple[Document, Parts], ...], own: Known) -> Iterator[
             if item.match:
                 context = Context(own, item.owner, None)
                 yield from (f for f in value_findings(item, context) if f.rule in _FATAL)
+            elif unknown_does(own, item.table, drop_in=document.drop_in)[1]:
+                yield replace(unknown_key(item, own), level="error")
 
 
 def _hypervisor(read: tuple[tuple[Document, Parts], ...], own: Known, wanted: str | None) -> str:
