@@ -70,7 +70,10 @@ def runtime_config(file: str) -> str:
 
 def flavour_of(config: str) -> str:
     """Kata's own name of a runtime configuration, as its file says it: ``qemu``, ``qemu-runtime-rs``."""
-    return config.rpartition("/")[2].removesuffix(".toml").removeprefix("configuration-")
+    folder, _, file = config.rpartition("/")
+    name = file.removesuffix(".toml").removeprefix("configuration-")
+    # Kata has two files of this name, one in each runtime's folder.
+    return f"{name}-runtime-rs" if name == "remote" and folder.endswith("runtime-rs") else name
 
 
 def wiring(name: str, file: str) -> str:
