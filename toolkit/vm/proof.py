@@ -50,7 +50,8 @@ def chosen(patterns: Sequence[str], checks: Sequence[Check[Evidence]] = CHECKS) 
 def prove(
     evidence: Evidence, *, starting: Callable[[Check[Evidence]], None], checks: Sequence[Check[Evidence]] = CHECKS
 ) -> Iterator[tuple[Check[Evidence], Verdict]]:
-    """Make the checks in order, each reported as soon as it is known; ``starting`` is told before."""
+    """Make those that are wanted in order, each reported as soon as it is known; ``starting`` is told before."""
     for check in checks:
-        starting(check)
-        yield check, check.verdict(evidence)
+        if check.wanted(evidence):
+            starting(check)
+            yield check, check.verdict(evidence)
