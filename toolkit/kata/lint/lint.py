@@ -127,9 +127,9 @@ def _missing(merged: Merged, unusable: list[Item]) -> Iterator[Finding]:
             continue
         keys = of.by_table.get(f"{item.table}.{item.match.side.key}", {})
         for index, element in enumerate(item.value):
-            for key, match in keys.items():
+            for key, match in keys.items() if isinstance(element, dict) else ():
                 names = {name.lower() for name in element} if of.any_case else set(element)
-                if match.side.required and isinstance(element, dict) and key not in names:
+                if match.side.required and key not in names:
                     where = item.document.value_place((*item.path, index))
                     told = f"an element of {item.key} has no {key}"
                     does = f"the {of.title} refuses to load the file"
