@@ -59,7 +59,7 @@ def containerd(
         f"""version = 2
 root = "{folder}/root"
 state = "{folder}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"{left_out}]
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"{left_out}]
 [grpc]
   address = "{folder}/c.sock"
 [ttrpc]
