@@ -159,7 +159,14 @@ def test_a_node_without_a_manager_is_none(tmp_path: Path) -> None:
     assert checked(tmp_path, wanted=purposes()["k8s-node"].wanted)["runtime-handlers"].status == "fail"
 
 
-def test_purposes_name_checks_that_exist(root: Path) -> None:
+@pytest.mark.parametrize("name", ["host-programs", "host-purposes"])
+def test_the_data_follows_its_schema(root: Path, name: str) -> None:
+    data, schema = (json.loads((root / "schemas" / f"{name}{end}.json").read_text()) for end in ("", ".schema"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(data, schema)
+
+
+def test_purposes_name_checks_that_exist() -> None:
     known = {entry.id for entry in CHECKS}
     for purpose in purposes().values():
         assert purpose.must | purpose.may | purpose.left_out <= known

@@ -16,6 +16,7 @@ from . import (
     installed,
     kernel,
     kvm,
+    leftovers,
     managers,
     memory,
     nesting,
@@ -63,6 +64,7 @@ _ALL = (
     *conf_file.CHECKS,
     *security.CHECKS,
     *installed.CHECKS,
+    *leftovers.CHECKS,
     *rules.checks(),
 )
 
