@@ -42,6 +42,6 @@ FIGURES: tuple[Figure, ...] = (
 
 KINDS: Mapping[str, str] = {
     **{figure.name: figure.kind for figure in FIGURES},
-    **dict.fromkeys(("seconds_of_kernel", "seconds_to_output"), "time"),
+    **dict.fromkeys(("seconds_of_kernel", "seconds_to_console", "seconds_to_agent_port", "seconds_to_output"), "time"),
 }
 """Each figure's kind, for whoever compares two of them; also of those that no budget can hold."""

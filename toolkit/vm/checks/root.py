@@ -22,7 +22,9 @@ def boots(evidence: Evidence) -> Verdict:
     """The kernel boots and the agent answers its health check."""
     session = evidence.boot()
     evidence.measurements["accel"] = session.accel
-    evidence.measurements["seconds_to_agent"] = round(session.seconds_to_agent, 3)
+    seen = session.vmm.signs
+    marks = {"console": seen.console_opened, "agent_port": seen.agent_opened, "agent": session.seconds_to_agent}
+    evidence.measurements.update({f"seconds_to_{name}": round(at, 3) for name, at in marks.items() if at is not None})
     return Verdict(PASS, f"the agent answered after {session.seconds_to_agent:.2f} s ({session.accel})")
 
 
