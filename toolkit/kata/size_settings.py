@@ -19,6 +19,7 @@ from .translate_read import load
 from .values import config_values
 
 _STATIC = "runtime.static_sandbox_resource_mgmt"
+_NVDIMM = ("qemu", "qemu-coco-dev")  # whose stock files have the Go runtime attach the image as an NVDIMM
 _FOLDER = Path("share/defaults/kata-containers")
 
 
@@ -122,6 +123,8 @@ def stock(flavour: str, *, also_static: bool = True) -> list[Settings]:
         one: Dialect = "go" if dialect == "go" else "rs"
         facts = {e["setting"]: e["value"] for e in known[flavour].entries(one, arches[0]) if "value" in e}
         facts.setdefault("image", "stock")
+        if flavour in _NVDIMM:  # what our own files say follows from the image; Kata's say nothing of the kind
+            facts["disable_image_nvdimm"] = False if one == "go" else facts.get("disable_image_nvdimm")
         settings = settings_of(one, known[flavour].vmm, facts, f"Kata's own settings for {flavour}")
         found.append(settings)
         if also_static and one == "go" and not settings.static:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ToolError
 from .lint.positions import Path
 from .render import toml_value
 
@@ -36,11 +37,14 @@ class Piece:
 def take_pieces(text: str) -> tuple[list[Piece], str]:
     """The pieces of a text that tomllib accepts, in order, and what follows the last one.
 
-    Raises ValueError for a text that tomlkit does not take.
+    Raises ValueError for a text that tomlkit does not take, ToolError when tomlkit is not installed.
     """
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
+    try:
+        import tomlkit
+        from tomlkit.exceptions import TOMLKitError
+    except ModuleNotFoundError as error:
+        hint = "install it: Debian calls it python3-tomlkit"
+        raise ToolError("the Python library tomlkit is not there", hint=hint) from error
     try:
         document = tomlkit.parse(text)
     except TOMLKitError as error:
