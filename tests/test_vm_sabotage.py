@@ -145,6 +145,7 @@ def test_a_promise_of_the_configuration_that_is_not_kept_fails(
     else:
         # Who may do nothing gets nothing done.
         monkeypatch.setattr(features, "_ADMIN", {"capabilities": ()})
+        monkeypatch.setattr(features, "_CHANGE", features._CHANGE.replace("/run/all", "/run/low"))
         details = evidence.guest().agent.guest_details()
         monkeypatch.setattr(AgentClient, "guest_details", lambda self: replace(details, supports_seccomp=False))
     assert verdict(name, evidence).status == "fail"
@@ -241,7 +242,7 @@ def test_a_guest_that_stays_after_a_panic_fails(built_set: Path, monkeypatch: py
 def test_a_shell_that_is_not_the_guests_own_is_no_debug_console(
     evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "_shell", lambda session, command: "0\npid:[1]\npid:[2]\n")
+    monkeypatch.setattr(agent, "_shell", lambda session, command: "uid:0:\npid:[1]\npid:[2]\n")
     assert verdict("debug-console", evidence).status == "fail"
 
 

@@ -22,10 +22,10 @@ from .oci import DEFAULT_PATH
 
 GUEST = "/guest"
 TOOLS = (
-    "cat", "chown", "cp", "date", "dd", "grep", "head", "hostname", "id", "ls", "mkdir", "mknod", "mount", "readlink",
-    "seq", "sh", "sha256sum", "sleep", "stat", "stty", "touch", "tty", "uname", "wc",
+    "cat", "chmod", "chown", "cp", "cut", "date", "dd", "grep", "head", "hostname", "id", "ln", "ls", "mkdir", "mknod",
+    "mv", "readlink", "rm", "seq", "sh", "sha256sum", "sleep", "stat", "stty", "touch", "tty", "uname", "wc",
 )  # fmt: skip
-RARE_TOOLS = ("dmesg", "ifconfig", "ip", "nc", "ping", "setpriv", "unshare")
+RARE_TOOLS = ("dmesg", "ip", "nc", "ping", "reboot", "unshare")
 """Programs that not every system has: what needs one of them is skipped where it is not there."""
 
 UNKNOWN_FILE_SYSTEM = os.strerror(errno.ENODEV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 
 from ...checks import FAIL, PASS, Check, Skipped, Verdict
@@ -117,10 +118,10 @@ def debug_console(evidence: Evidence) -> Verdict:
     inside = evidence.inside("console")
     if inside.root != "/":
         raise Skipped("the guest has no shell for its debug console")
-    said = _shell(inside.session, "id -u; readlink /proc/self/ns/pid; readlink /proc/1/ns/pid")
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    pids = [line for line in lines if line.startswith("pid:[")]
-    if "0" not in lines or len(pids) != 2 or pids[0] != pids[1]:
+    asked = "echo uid:$(id -u):; readlink /proc/self/ns/pid; readlink /proc/1/ns/pid"
+    said = _shell(inside.session, asked)
+    pids = re.findall(r"pid:\[\d+\]", said)
+    if "uid:0:" not in said or len(pids) != 2 or pids[0] != pids[1]:
         return Verdict(FAIL, f"the shell says: {text(said.encode())}")
     return Verdict(PASS, "a shell of root among the guest's own processes")
 

@@ -11,8 +11,9 @@ from ...arch import arch_of_uname
 from ...checks import FAIL, PASS, Check, Skipped, Verdict
 from ...errors import ToolError
 from ...static_c import CFLAGS, LDFLAGS, StaticC
+from .. import agent_pb2 as pb
 from ..evidence import Evidence, text
-from ..oci import CAPABILITIES
+from ..oci import CAPABILITIES, Mount
 
 # Kernel source: init/Kconfig, kernel/cgroup; perf_event is always there and never listed.
 _CONTROLLERS: Mapping[str, str] = {
@@ -26,12 +27,10 @@ _NAMESPACES: Mapping[str, str] = {
 }  # fmt: skip
 _ALWAYS = ("cgroup", "mnt")
 _ADMIN: Mapping[str, object] = {"capabilities": (*CAPABILITIES, "CAP_SYS_ADMIN", "CAP_NET_ADMIN")}
-_OVERLAY = (
-    "cd /run && mkdir low up work all && echo low >low/a && echo low >low/b && "
-    "mount -t overlay -o lowerdir=low,upperdir=up,workdir=work overlay all && "
-    "echo up >all/a && rm all/b && cat low/a all/a && ls all low"
-)
-_OVERLAY_SAYS = "low up all: a low: a b"
+_PROOF = "/run/kata-containers/proof-overlay"  # in the guest
+_LAYERS = (f"lowerdir={_PROOF}/low", f"upperdir={_PROOF}/up", f"workdir={_PROOF}/work")
+_CHANGE = "echo up >/run/all/a && rm /run/all/b && cat /run/low/a /run/all/a && ls /run/all /run/low"
+_CHANGED = "low up /run/all: a /run/low: a b"
 
 
 def _promised(evidence: Evidence, symbols: Mapping[str, str]) -> list[str]:
@@ -80,10 +79,18 @@ def namespaces(evidence: Evidence) -> Verdict:
 
 
 def overlay(evidence: Evidence) -> Verdict:
-    """An overlay hides what is changed and removed in it from the folder below."""
+    """An overlay, mounted by the agent, hides what is changed and removed in it from the folder below."""
     _needs(evidence, "CONFIG_OVERLAY_FS")
-    done = evidence.inside().sh(_OVERLAY, process=_ADMIN)
-    if done.status == 0 and done.stdout.decode(errors="replace").split() == _OVERLAY_SAYS.split():
+    inside = evidence.inside()
+    low = _PROOF.replace("/run/", "/run/guest/", 1) + "/low"
+    below = Mount("/run/guest", "/run", "bind", ("rbind", "rw"))
+    inside.lines(f"mkdir -p {low} && echo low >{low}/a && echo low >{low}/b", mounts=(below,))
+    over = pb.Storage(
+        driver="overlayfs", source="overlay", fstype="overlay", options=_LAYERS, mount_point=f"{_PROOF}/all"
+    )
+    mounts = [Mount(f"/run/{name}", f"{_PROOF}/{name}", "bind", ("rbind", "rw")) for name in ("all", "low")]
+    done = inside.sh(_CHANGE, mounts=mounts, storages=(over,))
+    if done.status == 0 and done.stdout.decode(errors="replace").split() == _CHANGED.split():
         return Verdict(PASS, "changed and removed above, untouched below")
     return Verdict(FAIL, f"exit code {done.status}: {text(done.stdout)} {text(done.stderr)}")
 

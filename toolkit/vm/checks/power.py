@@ -24,8 +24,10 @@ def power_off(evidence: Evidence) -> Verdict:
 def reboot(evidence: Evidence) -> Verdict:
     """A restart asked for inside the guest, on its debug console, resets the machine: QEMU, told not to start it
     again, ends with 0."""
-    if evidence.inside("console").root != "/":
+    inside = evidence.inside("console")
+    if inside.root != "/":
         raise Skipped("the guest has no shell tools for its debug console")
+    inside.needs_tools("reboot")
     session = evidence.ending("console")
     begin = time.monotonic()
     session.debug_console().sendall(b"reboot -f\n")
