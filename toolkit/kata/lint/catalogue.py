@@ -6,12 +6,13 @@ the runtime does something else than what is written. *note*: worth knowing, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..keys import DIALECTS, tables
 from ..rules import RULES as TOGETHER
 from ..rules import SEVERITIES
+from ..show import constraints
 from .findings import Level
 
 
@@ -240,58 +241,7 @@ _HOST = (
     ),
 )
 
-# What the rules of `kata.rules` are about, for those who see only the title.
-_TITLES = {
-    "image-and-initrd": "image and initrd exclude each other",
-    "image-or-initrd": "There is neither an image nor an initrd",
-    "initrd-ignored": "An initrd that is never looked at",
-    "initrd-size": "An initrd that does not fit into the guest's memory (with --host)",
-    "image-size": "An image as large as the guest's memory (with --host)",
-    "empty-file": "An image or initrd that is empty (with --host)",
-    "vcpus-above-maximum": "More vCPUs at boot than the VM may have",
-    "memory-above-maximum": "More memory at boot than the VM may have",
-    "numa": "NUMA nodes that need static sizing, or another architecture",
-    "nvdimm-microvm": "An NVDIMM on a machine that has none",
-    "nvdimm-confidential": "An NVDIMM for a guest whose memory is encrypted",
-    "nvdimm-arm64": "An NVDIMM on arm64 without firmware",
-    "nvdimm-arch": "An NVDIMM on an architecture that has none",
-    "root-device-name": "An image that the guest looks for under another name",
-    "dax-arm64": "An NVDIMM on arm64, where there is no DAX",
-    "mmio-confidential": "A virtio-mmio disk for a confidential guest",
-    "guest-selinux-left-out": "SELinux in the guest, by leaving a key out",
-    "verity": "A dm-verity description that is incomplete",
-    "extension": "An extension image whose name or description is refused",
-    "sector-order": "Logical sectors larger than physical ones",
-    "hot-plug-or-cold-plug": "Ports for hot-plug and for cold-plug at once",
-    "root-ports-or-switch-ports": "PCIe root ports and switch ports at once",
-    "sharing-daemon": "File sharing without its daemon",
-    "no-way-to-root": "A container has no way to its root file system",
-    "no-file-sharing": "File sharing with a VMM that has none",
-    "block-devices-off": "A setting that switching block devices off takes along",
-    "dax-window": "Two keys that disagree about the DAX window",
-    "burst-without-rate": "A burst without a rate",
-    "rate-unit": "A rate whose unit is not the described one",
-    "root-driver-from-block-driver": "A root driver that another key decides",
-    "root-driver-overruled": "A root driver that the VMM does not take",
-    "dragonball-empty": "A key that must be empty with dragonball",
-    "path-needed": "A VMM without its path",
-    "scsi-scan": "virtio-scsi, which adds to the kernel's command line",
-    "known-vmm": "A VMM that the runtime does not have on this architecture",
-    "network-namespace": "No network namespace of its own, and a network model that needs one",
-    "remote-network": "A network setting that peer pods do not have",
-    "remote": "A key that peer pods do not admit",
-    "template-shares-nothing": "VM templates with virtio-fs",
-    "template-confidential": "VM templates with a confidential guest",
-    "cache-needs-qemu": "The VM cache with another VMM than QEMU",
-    "cache-or-template": "VM cache and VM templates at once",
-    "create-timeout-left-out": "No time to make a container in, by leaving a key out",
-    "vfio-mode-left-out": "VFIO mode vfio, by leaving a key out",
-    "dial-timeouts": "Timeouts towards the agent that contradict each other",
-    "mem-agent-order": "Settings of the memory agent that reach it too early",
-    "bind-mounts": "Bind mounts with the same name",
-    "shared-mounts": "A shared mount that is incomplete",
-    "valid-paths": "A list of admitted paths without the path in use",
-}
+_NAMED = 3  # settings in a title
 _BY_SEVERITY: dict[str, Level] = {"error": "error", "override": "warning", "hazard": "warning", "note": "note"}
 _BY_RULE: dict[str, Level] = {
     "create-timeout-left-out": "error",  # no container starts
@@ -313,11 +263,18 @@ def level_of(rule: str, severity: str) -> Level:
 
 def _together() -> Iterator[Rule]:
     """The rules about settings that must fit together, with what each runtime does."""
+    words = {entry["rule"]: _title(entry["settings"], entry["text"]) for entry in constraints()}
     for rule in TOGETHER:
         verdicts = [(tables().title(dialect), rule.verdict(dialect)) for dialect in DIALECTS]
         found = [(title, verdict[0]) for title, verdict in verdicts if verdict]
         worst = min((severity for _, severity in found), key=SEVERITIES.index)
-        yield Rule(rule.id, level_of(rule.id, worst), _TITLES[rule.id], _told(found))
+        yield Rule(rule.id, level_of(rule.id, worst), words[rule.id], _told(found))
+
+
+def _title(settings: Sequence[str], text: str) -> str:
+    """What a rule is about, and what it wants: ``image, initrd: Only one of the two can be given``."""
+    named = ", ".join(settings[:_NAMED]) + (", …" if len(settings) > _NAMED else "")
+    return f"{named}: {text.rstrip('.')}"
 
 
 def _told(verdicts: list[tuple[str, str]]) -> str:
