@@ -309,3 +309,31 @@ def test_the_verb(tool: Path, root: Path, three: list[BuiltSet], system: Path) -
     cli(three[0].folder, "--rollback", "--prune", status=2)
     cli(three[0].folder / "none", status=2)
     cli(status=2)
+
+
+@pytest.mark.vm
+def test_a_guest_runs_on_from_a_version_that_is_no_longer_active(
+    tool: Path, built_set: Path, tmp_path: Path, system: Path, proc: Callable[[], Path]
+) -> None:
+    """What it has not read yet comes from the old image still, though the prefix leads elsewhere."""
+    folder = tmp_path / "set"
+    subprocess.run(["cp", "-r", "--sparse=always", built_set, folder], check=True)
+    manifest = json.loads((folder / "manifest.json").read_text())
+
+    def install_version(number: int) -> str:
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "prefix": "/opt/toy", "number": number}))
+        return install(BuiltSet.load(folder), system).active
+
+    old = install_version(0)
+    argv = [tool, "boot", system / "opt/toy", "--run", "sh", "-c", "echo ready; read go; sha256sum /bin/busybox"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as guest:
+        assert guest.stdout is not None
+        assert guest.stdout.readline() == b"ready\n"
+        install_version(1)
+        install_version(2)
+        kept = prune(BuiltSet.load(folder), system, proc())
+        assert any(user.command.startswith("qemu-system") for user in kept.kept[old].users)
+        out, err = guest.communicate(b"go\n", timeout=60)
+    assert guest.returncode == 0, err
+    assert len(out.split()[0]) == 64
+    assert prune(BuiltSet.load(folder), system, proc()).removed == (old,)

@@ -189,13 +189,22 @@ def _copy(built: BuiltSet, versions: Path, version: str) -> None:
             if not copy_checked(source, target, file.sha256, mode):
                 raise InputError(f"{file.path} is not what the manifest says", hint="build the set again")
         shutil.copyfile(built.folder / MANIFEST, staging / MANIFEST)
-        for path in (staging, *staging.rglob("*")):  # whatever the umask
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        os.sync()
+        for path in (staging, *staging.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)  # whatever the umask
+            _sync(path)
         staging.rename(versions / version)
     finally:
         if staging.exists():
             _remove(staging)
+
+
+def _sync(path: Path) -> None:
+    """On the disk before the link leads there, whatever happens to the machine."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
