@@ -256,6 +256,14 @@ _ACTS = {
 }
 
 
+# What these do, where the general words would mislead.
+OWN_ACTS = {
+    "create-timeout-left-out": "takes 0 s for it, and every container fails at once",
+    "no-way-to-root": "takes it; it works only where the guest pulls the images",
+    "valid-paths": "uses the path all the same: the list is about what a pod may ask for",
+}
+
+
 def level_of(rule: str, severity: str) -> Level:
     """The level of a finding of one of the rules of `kata.rules`, by its severity there."""
     return _BY_RULE.get(rule, _BY_SEVERITY[severity])
@@ -268,7 +276,7 @@ def _together() -> Iterator[Rule]:
         verdicts = [(tables().title(dialect), rule.verdict(dialect)) for dialect in DIALECTS]
         found = [(title, verdict[0]) for title, verdict in verdicts if verdict]
         worst = min((severity for _, severity in found), key=SEVERITIES.index)
-        yield Rule(rule.id, level_of(rule.id, worst), words[rule.id], _told(found))
+        yield Rule(rule.id, level_of(rule.id, worst), words[rule.id], _told(rule.id, found))
 
 
 def _title(settings: Sequence[str], text: str) -> str:
@@ -277,9 +285,11 @@ def _title(settings: Sequence[str], text: str) -> str:
     return f"{named}: {text.rstrip('.')}"
 
 
-def _told(verdicts: list[tuple[str, str]]) -> str:
+def _told(rule: str, verdicts: list[tuple[str, str]]) -> str:
     """What the runtimes do: (title, severity) as a sentence."""
     (title, severity), *others = verdicts
+    if rule in OWN_ACTS:
+        return f"The runtime {OWN_ACTS[rule]}."
     text = f"The {title} {_ACTS[severity]}"
     for other, same in others:
         text += f", and so does the {other}" if same == severity else f"; the {other} {_ACTS[same]}"

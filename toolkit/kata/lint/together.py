@@ -13,7 +13,7 @@ from typing import Any
 from ..keys import tables
 from ..rules import SEVERITIES, Broken, Values, broken
 from ..settings import NoCounterpartError, carried
-from .catalogue import level_of
+from .catalogue import OWN_ACTS, level_of
 from .findings import Finding
 from .merged import Merged
 from .structure import Item
@@ -82,6 +82,7 @@ def _finding(merged: Merged, hypervisor: str, items: Mapping[str, Item], rule: B
         header = merged.owners("hypervisor")[hypervisor].where
         places = [(merged.table(first) if first in ("runtime", "factory") else header, "")]
     act = STAGES.get(rule.stage, "takes it") if rule.severity == "error" else _ACTS[rule.severity]
+    act = OWN_ACTS.get(rule.rule, act)
     return Finding(
         rule.rule,
         level_of(rule.rule, rule.severity),
