@@ -300,3 +300,10 @@ def test_mistakes_of_all_files_are_told_together(tool: Path, tmp_path: Path) -> 
     done = run(tool, one, two, tmp_path / "missing", "--json")
     assert done.returncode == 2
     assert len(json.loads(done.stdout)["errors"]) == 3
+
+
+@pytest.mark.parametrize(("data", "status"), [(POD.format(f"  containers:\n{C1}").encode(), 0), (b"\xff", 2), (b"", 2)])
+def test_a_pipe(tool: Path, data: bytes, status: int) -> None:
+    done = subprocess.run([tool, "size", "-"], input=data, capture_output=True, check=False)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr

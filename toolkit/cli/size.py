@@ -17,7 +17,9 @@ _MIB = 1 << 20
 
 
 def size(
-    files: list[Path] = typer.Argument(..., metavar="FILE…", readable=False, help="An OCI config.json, or pods' YAML."),
+    files: list[Path] = typer.Argument(
+        ..., metavar="FILE…", readable=False, help="OCI config.json, or pods' YAML; -: a pipe."
+    ),
     config: list[Path] = typer.Option([], "--config", metavar="TOML", readable=False, help="A Kata configuration."),
     built: Path = typer.Option(None, "--set", metavar="DIR", readable=False, help="A set's configurations."),
     spec: Path = typer.Option(None, "--spec", metavar="SPEC", readable=False, help="The configurations of a spec."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from ..errors import InputError, Problem, Where
@@ -20,8 +21,8 @@ MAX_BYTES = 4 << 20
 
 
 def read_workloads(path: Path) -> list[Workload]:
-    """All that becomes a VM in a file. Raises InputError with every mistake."""
-    source = read_source(path, max_bytes=MAX_BYTES)
+    """All that becomes a VM in a file; - is a pipe. Raises InputError with every mistake."""
+    source = _piped() if str(path) == "-" else read_source(path, max_bytes=MAX_BYTES)
     if not source.text.strip():
         raise InputError("is empty", where=Where(source.file))
     if source.text.lstrip()[0] in "{[":
@@ -31,6 +32,16 @@ def read_workloads(path: Path) -> list[Workload]:
     if path.suffix == ".json":
         parse_json(source)  # tells where it is none
     return read_pods(_documents(source))
+
+
+def _piped() -> Source:
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InputError(f"is larger than {MAX_BYTES >> 20} MiB", where=Where("-"), hint="is it the right file?")
+    try:
+        return Source("-", data.decode("utf-8"), "")
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8", where=Where("-")) from error
 
 
 def _documents(source: Source) -> list[Tree]:
