@@ -142,3 +142,21 @@ def test_a_missing_artefact_is_named_when_it_is_needed(tmp_path: Path, gone: str
     built = BuiltSet.load(write(tmp_path, GOOD))
     with pytest.raises(InputError, match=message):
         built.bootable()
+
+
+def test_the_first_guest_that_qemu_boots_is_the_one(tmp_path: Path) -> None:
+    other = {**GOOD["guests"][0], "hypervisor": "clh", "qemu": False, "memory_mib": 77}
+    mixed = {**GOOD, "guests": [other, {**GOOD["guests"][0], "qemu": True}]}
+    built = BuiltSet.load(write(tmp_path, mixed))
+    assert built.guest
+    assert built.guest.memory_mib == GOOD["guests"][0]["memory_mib"]
+    assert built.elsewhere == ()
+
+
+def test_a_set_for_other_vmms_says_so(tmp_path: Path) -> None:
+    others = [{**GOOD["guests"][0], "hypervisor": name, "qemu": False} for name in ("clh", "fc")]
+    built = BuiltSet.load(write(tmp_path, {**GOOD, "guests": others}))
+    assert built.guest is None
+    assert built.elsewhere == ("clh", "fc")
+    with pytest.raises(InputError, match="is for clh, fc, which QEMU cannot stand in for: it is not booted here"):
+        built.bootable()

@@ -65,8 +65,8 @@ class Evidence:
 
     @property
     def config(self) -> Mapping[str, str]:
-        """The recorded configuration of the set's kernel; empty when there is none."""
-        return kernel_config(self.built.guest) if self.built.guest else {}
+        """The recorded configuration of the set's kernel; empty when there is none. Raises as `configuration`."""
+        return kernel_config(self.configuration())
 
     def boot(self, name: str = MAIN) -> Session:
         """The running guest of that name (see `guests.GUESTS`), booted anew when it has died since.
