@@ -15,7 +15,7 @@ from .oci import Mount, Process
 from .qmp import Qmp
 from .session import Session
 
-RUN_SECONDS = 30.0
+RUN_SECONDS = 60.0
 _BIND = Mount(host_root.GUEST, "/", "bind", ("bind", "ro"))
 
 
