@@ -11,11 +11,12 @@ import jsonschema
 import pytest
 import yaml
 from kata_toolkit.errors import InputError
+from kata_toolkit.kata.request import Built
 from kata_toolkit.wiring.annotations import PREFIX, describe
 from kata_toolkit.wiring.index import read_wiring
 from kata_toolkit.wiring.overhead import figures, overhead
 from kata_toolkit.wiring.text import as_toml
-from wiring_parts import files_of, handlers_of, stage_of, wired_set
+from wiring_parts import RELEASE, files_of, handlers_of, stage_of, wired_set
 
 TWO = "runtime: {hypervisors: {qemu: {}, clh: {}}}\n"
 ONE = "runtime: {hypervisors: {qemu: {dialects: [rs]}}}\n"
@@ -109,6 +110,19 @@ def test_kata_deploy_gets_this_sets_guest_over_katas_own_configuration(tmp_path:
     assert table["initrd"] == "/opt/toy/share/kata-containers/toy.initrd"
     assert table["image"] == ""  # which the base configuration has; both is an error
     assert values["kata-toy-qemu-runtime-rs"]["baseConfig"] == "qemu-runtime-rs"
+
+
+def test_kata_deploy_gets_dm_verity_and_extension_images(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    text = "image: {verity: true}\nextensions: [{name: coco, kind: directory, path: parts}]\n"
+    verity = f"root_hash={'ab' * 32},salt={'cd' * 32},data_blocks=9,data_block_size=4096,hash_block_size=4096"
+    built = Built(RELEASE, verity, {"coco": verity.replace("ab", "ef")})
+    for handler in stage_of(tmp_path, text).handlers(built):
+        table = tomllib.loads(as_toml(handler.changes))["hypervisor"]["qemu"]
+        assert table["kernel_verity_params"] == verity
+        extensions = table["guest_extension_images"]
+        assert [(e["name"], e["verity_params"]) for e in extensions] == [("coco", verity.replace("ab", "ef"))]
+        assert extensions[0]["path"] == "/opt/toy/share/kata-containers/toy-coco-extension.img"
 
 
 def test_a_name_that_kubernetes_would_refuse_is_refused(tmp_path: Path) -> None:
