@@ -25,6 +25,10 @@ def density(
     rounds: int = typer.Option(5, "--rounds", "-n", min=0, max=1000, help="Timed pairs of a cold boot and a clone."),
     burst: int = typer.Option(20, "--burst", min=0, max=200, help="Guests that are started at once; 0: none."),
     memory: int = typer.Option(256, min=32, metavar="MIB", help="Memory of each guest."),
+    read: bool = typer.Option(False, "--read", help="Each guest first reads every file of its root, as if at work."),
+    shared: bool = typer.Option(
+        False, "--shared-memory", help="Memory of booted guests as virtio-fs needs it, without huge pages."
+    ),
     accel: Accel = typer.Option("auto", help="KVM where it truly works, else TCG; or one of them."),
     json: bool = typer.Option(False, "--json", help="One JSON document on stdout."),
 ) -> None:
@@ -36,7 +40,7 @@ def density(
     from ..vm.density import Density, Request
     from .boot_guest import find_set
 
-    request = Request(_counts(vms), _ways(way), rounds, burst, accel.value, memory)
+    request = Request(_counts(vms), _ways(way), rounds, burst, accel.value, memory, read, shared)
     built = find_set(target)
     with _telling(live=not json) as telling:
         found = Density(built, request, telling, lambda text: _note(text, silent=json)).measure()
@@ -86,7 +90,8 @@ def _note(text: str, *, silent: bool) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     how = "KVM" if found["accel"] == "kvm" else f"TCG (emulation, {found['tb_mib']} MiB of translated code)"
-    typer.echo(f"{found['set']}: guests of {found['memory_mib']} MiB under {how}; memory in MiB\n")
+    files = "; each has read all of its files" if found["read"] else ""
+    typer.echo(f"{found['set']}: guests of {found['memory_mib']} MiB under {how}; memory in MiB{files}\n")
     typer.echo(f"{'guests':<12}{'number':>7}{'PSS':>9}{'RSS':>9}{'shared':>9}{'the last: PSS':>15}{'own':>8}")
     for way, measured in found["ways"].items():
         for row in measured["vms"]:

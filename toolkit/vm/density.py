@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..checks import Skipped
-from ..errors import KataToolkitError
+from ..errors import CheckError, KataToolkitError
 from . import memory, other_roots, sharing
 from .agent_client import AgentError
 from .built_set import BuiltSet, Guest
@@ -41,12 +41,20 @@ TB_MIB = 16  # of translated code: QEMU's own choice under TCG, a GiB, would be 
 UPSTREAM_MIB: Mapping[str, int] = {"qemu": 320, "clh": 130}
 """What the RuntimeClasses of kata-deploy reserve for a pod's overhead."""
 
+_SHARED = "memory-backend-memfd,share=on"
+_READ_ALL = 'find / -xdev -type f | while read -r file; do cat "$file"; done > /dev/null'
+
 Telling = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to measure. ``rounds``: timed pairs of a cold boot and a clone; ``burst``: guests of it, 0 for none."""
+    """What to measure. ``rounds``: timed pairs of a cold boot and a clone; ``burst``: guests of it, 0 for none.
+
+    ``read``: each guest first reads every file of its root, as one that is at work would. ``shared``: the memory of
+    booted guests is as it is for virtio-fs, which the daemon maps too; without it QEMU asks for huge pages, of which a
+    guest seldom uses all.
+    """
 
     counts: Sequence[int] = COUNTS
     ways: Sequence[str] = tuple(WAYS)
@@ -54,6 +62,8 @@ class Request:
     burst: int = 20
     accel: str = "auto"
     memory_mib: int = MEMORY_MIB
+    read: bool = False
+    shared: bool = False
 
 
 @dataclass
@@ -76,14 +86,18 @@ class Density:
             with Session.boot(guest, options, note=self.note) as session:
                 options = replace(options, accel=session.accel)
                 inside = _inside(session, self.request.memory_mib)
-            ways = self._ways(guest, options, undo)
             template = self._template(options, undo)
+            if self.request.shared:
+                options = replace(options, memory_backend=_SHARED)
+            ways = self._ways(guest, options, undo)
             document: dict[str, Any] = {
                 "version": 1,
                 "set": self.built.name,
                 "accel": options.accel,
                 "memory_mib": self.request.memory_mib,
                 "tb_mib": TB_MIB if options.accel == "tcg" else None,
+                "read": self.request.read,
+                "shared_memory": self.request.shared,
                 "guest": inside,
                 "ways": {},
             }
@@ -135,6 +149,8 @@ class Density:
             for number in range(1, most + 1):
                 self.telling(f"{way}: guest {number} of {most}")
                 sessions.append(undo.enter_context(start()))
+                if self.request.read:
+                    _read_all(sessions[-1])
                 if number in self.request.counts:
                     rows.append(_row(sessions))
         return {"about": WAYS[way], "vms": rows}
@@ -240,6 +256,13 @@ def _inside(session: Session, memory_mib: int) -> dict[str, Any]:
         "memory_mib": memory_mib,
         "parts_kib": memory.guest_parts(memory_mib, memory.meminfo(info), messages),
     }
+
+
+def _read_all(session: Session) -> None:
+    """Raises CheckError when the guest has no tools for it."""
+    done = session.agent.run_container(("sh", "-c", _READ_ALL))
+    if done.status:
+        raise CheckError(f"reading the guest's files failed ({done.status}): {done.stderr.decode(errors='replace')}")
 
 
 def _cat(session: Session, *command: str) -> str:
