@@ -115,6 +115,8 @@ def test_the_guest_to_plug_into_has_room_and_looks_like_one_that_starts_cpus(tmp
     assert plan.guest.maxvcpus == 4
     assert plan.options.cpu_flags == "-hypervisor"
     assert "type=1,serial=VMware-56" in plan.options.extra
+    real = replace(basis(guest(tmp_path), tmp_path), options=Options(accel="kvm"))
+    assert GUESTS["hot-plug"].plan(real).options == Options(accel="kvm", vcpus=1)
 
 
 def test_shares_that_the_kernel_lacks_are_told_one_by_one(tmp_path: Path) -> None:

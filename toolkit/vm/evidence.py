@@ -96,7 +96,9 @@ class Evidence:
                 raise Skipped(f"this agent is reached over vsock only, and {reason}", vsock.HINT)
         for other in [other for other in self._guests if other != MAIN]:
             self.close(other)  # two guests at a time are enough
-        plan = GUESTS[name].plan(Basis(guest, self.options, self.scratch))
+        # What runs the first guest runs the others too: nothing is tried, or told, twice.
+        options = self.options if name == MAIN else replace(self.options, accel=self.boot().accel)
+        plan = GUESTS[name].plan(Basis(guest, options, self.scratch))
         try:
             return _Booted(Session.boot(plan.guest, plan.options, note=self.note), plan)
         except BaseException:

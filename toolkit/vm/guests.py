@@ -124,10 +124,12 @@ def _plugged(basis: Basis) -> Plan:
     """What Kata plugs into comes from QEMU's monitor later; only what no host without KVM shows has to be helped."""
     basis.needs_pc("hot-plug")
     guest = replace(basis.guest, maxvcpus=max(basis.guest.maxvcpus, 4), vcpus=1, maxmemory_mib=_PLUG_MAXMEMORY_MIB)
-    # Linux starts no CPU that comes later when it knows no hypervisor, and TCG is none that it knows: see
-    # arch/x86/kernel/acpi/boot.c. As on VMware, which it tells by the machine's serial number, it does.
-    extra = (*basis.options.extra, "-smbios", "type=1,serial=VMware-56")
-    options = replace(basis.options, cpu_flags="-hypervisor", extra=extra, vcpus=1)
+    options = replace(basis.options, vcpus=1)
+    if options.accel != "kvm":
+        # Linux starts no CPU that comes later when it knows no hypervisor, and TCG is none that it knows: see
+        # arch/x86/kernel/acpi/boot.c. As on VMware, which it tells by the machine's serial number, it does.
+        extra = (*options.extra, "-smbios", "type=1,serial=VMware-56")
+        options = replace(options, cpu_flags="-hypervisor", extra=extra)
     return Plan(guest, options, ExitStack())
 
 
