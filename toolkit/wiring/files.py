@@ -31,7 +31,7 @@ def wiring_files(name: str, wrapper: str, prefix: str, arch: str, handlers: Sequ
         )
         for version in trees.CONTAINERD_PLUGINS
     }
-    values = trees.kata_deploy(handlers, arch, as_yaml, as_toml)
+    values = trees.kata_deploy(handlers, arch)
     files |= {
         f"crio/{drop_in}": fill("crio.conf.j2", name=name, body=as_toml(trees.crio(handlers))),
         "docker/daemon.json": as_json(trees.docker(handlers)),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .handlers import Handler
+from .text import as_toml, as_yaml
 
 Tree = dict[str, Any]
 
@@ -137,7 +138,7 @@ def pod(handler: Handler) -> Tree:
     }
 
 
-def kata_deploy(handlers: Sequence[Handler], arch: str, as_yaml: Any, as_toml: Any) -> Tree:
+def kata_deploy(handlers: Sequence[Handler], arch: str) -> Tree:
     """Values for the chart kata-deploy: its own installation, with this set's guest in it."""
     return {
         "customRuntimes": {
