@@ -324,3 +324,16 @@ def test_no_input_ends_it_otherwise_than_by_its_own_words(install: Install) -> N
         done = call(it, it.shim, (*CONTAINERD, "start"), bytes(changed))
         assert done.status in (0, 78), (bytes(changed), done)
         assert done.status == 78 or (done.record is not None and done.record["stdin"] == [bytes(changed)])
+
+
+@pytest.mark.parametrize("flavour", ["qemu", "qemu-tdx"])
+def test_names_inside_each_other(install: Install, tmp_path: Path, flavour: str) -> None:
+    """``toy-qemu-tdx`` is neither ``qemu`` nor ``tdx``, whatever stands first in the set."""
+    tdx = RuntimeConfig("qemu-tdx", "go", f"{DEFAULTS}/configuration-qemu-tdx.toml")
+    it = install(kata="3.21", configs=(tdx, GO))
+    it.put(it.prefix / SHIMS["g"], it.go)
+    for name in (f"toy-{flavour}", f"mine-{flavour}"):
+        link = tmp_path / f"containerd-shim-{name}-v2"
+        link.symlink_to(it.shim)
+        done = call(it, link, (*CONTAINERD, "start"), NULL)
+        assert done.env[b"KATA_CONF_FILE"].endswith(f"/configuration-{flavour}.toml".encode()), name
