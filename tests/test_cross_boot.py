@@ -43,3 +43,12 @@ def test_it_boots_to_a_container(arm64_set: Path, tool: Path) -> None:
         [tool, "boot", arm64_set, "--run", "uname", "-m"], capture_output=True, text=True, check=False, timeout=500
     )
     assert (done.returncode, done.stdout.strip()) == (0, "aarch64"), done.stderr
+
+
+def test_it_is_proved_as_any_other(arm64_set: Path, tool: Path) -> None:
+    done = subprocess.run([tool, "verify", arm64_set, "--json"], capture_output=True, check=False, timeout=500)
+    status = {check["id"]: check["status"] for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 0, done.stdout
+    for name in ("boots", "root-virtio-blk", "root-initrd", "container-oom", "share-9p", "clock", "panic", "power-off"):
+        assert status[name] == "pass", name
+    assert status["root-dax"] == "skip"

@@ -217,6 +217,8 @@ def _card(inside: Inside) -> str | None:
 def cpu(evidence: Evidence) -> Verdict:
     """A processor is added, the agent brings it online, a container runs on it alone; and it is taken away."""
     inside = _plugged(evidence, {"CONFIG_HOTPLUG_CPU": "adding CPUs", "CONFIG_ACPI_PROCESSOR": "adding CPUs"})
+    if inside.session.accel != "kvm" and evidence.config.get("CONFIG_DMI") != "y":
+        raise Skipped("without KVM a kernel built without CONFIG_DMI starts no CPU that comes later")
     qmp = inside.qmp
     slot = next((s for s in qmp.execute("query-hotpluggable-cpus") if "qom-path" not in s), None)
     if slot is None:
