@@ -32,6 +32,8 @@ from kata_toolkit.stages import (
     kernel_resolved,
     kernel_source,
     licences,
+    qemu,
+    qemu_source,
     rootfs,
     runtime_config,
     sources,
@@ -67,6 +69,8 @@ BY_TOOLS = (
     kernel_resolved.KernelResolvedStage,
     kernel_resolved.KernelTriedStage,
     kernel_source.KernelSourceStage,
+    qemu.QemuStage,
+    qemu_source.QemuSourceStage,
     sources.SourcesStage,
     wrapper.WrapperStage,
 )

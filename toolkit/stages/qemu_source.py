@@ -29,8 +29,6 @@ class QemuSourceStage(Stage):
     name: ClassVar[str] = "qemu_source"
     title: ClassVar[str] = "QEMU's source"
     fetches: ClassVar[bool] = True
-    modules: ClassVar[tuple[str, ...]] = ("stages/qemu_source.py",)
-
     version: str | None = None
 
     def plan(self, inputs: Inputs) -> Recipe:
@@ -39,7 +37,6 @@ class QemuSourceStage(Stage):
         return Recipe(
             commands=(Command("apt-get", "-q", "source", "--download-only", f"{PACKAGE}={found['version']}"),),
             options={"version": found["version"], "sha256": {f["name"]: f["sha256"] for f in found["files"]}},
-            modules=self.module_digests(),
         )
 
     def missing(self, recipe: Recipe, inputs: Inputs) -> Iterable[Missing]:
