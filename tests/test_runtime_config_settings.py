@@ -89,6 +89,13 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, str | None]] = [
     (BOTH, {"cpu_features": "a\nb"}, "cpu_features must not hold control characters", None),
     (BOTH, {"virtio_fs_extra_args": ["a\x00"]}, "virtio_fs_extra_args must not hold control characters", None),
     (BOTH, {"path": "qemu"}, 'path must be an absolute path, not "qemu"', None),
+    (BOTH, {"virtio_fs_daemon": "bin/x"}, 'virtio_fs_daemon must be an absolute path, not "bin/x"', None),
+    (BOTH, {"path": "/usr/../x"}, 'path must be a path without . and .. in it, not "/usr/../x"', None),
+    (GO, {"pflashes": ["/a", "b"]}, 'pflashes must be an absolute path, not "b"', None),
+    (BOTH, {"runtime.dan_conf": "dans"}, 'runtime.dan_conf must be an absolute path, not "dans"', None),
+    (GO, {"factory.vm_cache_endpoint": "s"}, 'factory.vm_cache_endpoint must be an absolute path, not "s"', None),
+    (BOTH, {"default_vcpus": 500}, "default_vcpus: 500 is more than a VM can have in the Go runtime", "at most 240"),
+    (RS, {"default_vcpus": 257}, "default_vcpus: 257 is more than a VM can have in the Rust runtime", "at most 256"),
     (
         BOTH,
         {"cpu_features": ["x" * 80]},
@@ -127,7 +134,12 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, str | None]] = [
         "at least 256 MiB",
     ),
     (RS, {"default_memory": 32}, "default_memory: 32 MiB is refused in the Rust runtime", "at least 64 MiB"),
-    (BOTH, {"default_maxvcpus": 250}, "default_maxvcpus: 250 is more than a VM can have in the Go runtime", "at most 240"),
+    (
+        BOTH,
+        {"default_maxvcpus": 250},
+        "default_maxvcpus: 250 is more than a VM can have in the Go runtime",
+        "at most 240",
+    ),
     (RS, {"default_maxvcpus": 300}, "default_maxvcpus: 300 is refused in the Rust runtime", "at most 256"),
     (BOTH, {"default_bridges": 6}, "default_bridges: 6 is cut to 5 in the Go runtime", "at most 5"),
     (
