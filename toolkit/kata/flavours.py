@@ -28,8 +28,8 @@ class Flavour:
     where an image with a DAX header is mapped. ``kernel``: ``vmlinux``, ``bzimage``, ``sealed`` (one file with kernel,
     initrd and command line, which its owner makes) or ``none`` (the VM is made elsewhere); ``kernel_needs``: what it
     must have besides, in the words of kernel-configs/prebuilt.yaml. ``written`` are entries of the data: what a file
-    of ours says unless the spec says otherwise. ``trimmed``: what it says instead with ``trim: devices``, where it would
-    say that setting at all; empty where nothing can be trimmed.
+    of ours says unless the spec says otherwise. ``trimmed``: what it says instead with ``trim: devices``, where it
+    would say that setting at all; empty where nothing can be trimmed.
     """
 
     name: str
