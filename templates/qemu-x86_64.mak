@@ -36,6 +36,8 @@ CONFIG_SGX=y
 # The guest tells that it panicked
 CONFIG_PVPANIC_ISA=y
 CONFIG_PVPANIC_PCI=y
+# By which a guest under emulation is told that it is one (Linux brings no CPU online later otherwise)
+CONFIG_VMPORT=y
 # On by themselves, and nothing of Kata
 CONFIG_HPET=n
 CONFIG_HYPERV=n

@@ -76,7 +76,7 @@ def test_the_configuration_names_the_sets_own_and_trims_its_devices(tmp_path: Pa
         assert values["path"] == "/opt/lean/bin/qemu-system-x86_64"
         assert values["valid_hypervisor_paths"] == ["/opt/lean/bin/qemu-system-x86_64"]
         assert values["machine_accelerators"].split(",") == [
-            f"{device}=off" for device in ("sata", "smbus", "hpet", "i8042", "vmport", "smm")
+            f"{device}=off" for device in ("sata", "smbus", "hpet", "i8042", "smm")
         ]
 
 
