@@ -119,6 +119,23 @@ def test_the_guest_to_plug_into_has_room_and_looks_like_one_that_starts_cpus(tmp
     assert GUESTS["hot-plug"].plan(real).options == Options(accel="kvm", vcpus=1)
 
 
+@pytest.mark.parametrize("reason", [None, "there is no device"])
+def test_the_agent_is_reached_over_vsock_where_the_host_has_it(
+    built_set: Path, monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    asked: list[str] = []
+
+    def boot(found: Guest, options: Options, **more: object) -> None:
+        asked.append(options.channel)
+        raise Skipped("enough")
+
+    monkeypatch.setattr("kata_toolkit.vm.vsock.unusable", lambda: reason)
+    monkeypatch.setattr("kata_toolkit.vm.session.Session.boot", boot)
+    with Evidence(BuiltSet.load(built_set), Options(), note=print) as evidence, pytest.raises(Skipped, match="enough"):
+        evidence.boot()
+    assert asked == ["auto" if reason else "vsock"]
+
+
 def test_shares_that_the_kernel_lacks_are_told_one_by_one(tmp_path: Path) -> None:
     with ExitStack() as undo:
         options, shares = sharing.share(Options(), {"CONFIG_NET_9P_VIRTIO": "y"}, undo)

@@ -14,7 +14,7 @@ from kata_toolkit.vm import vsock
 from kata_toolkit.vm.built_set import BuiltSet
 from kata_toolkit.vm.evidence import Evidence
 from kata_toolkit.vm.options import Options
-from kata_toolkit.vm.proof import CHECKS, prove
+from kata_toolkit.vm.proof import CHECKS, QUICK, prove
 from vm_guests import altered_set
 
 pytestmark = pytest.mark.vm
@@ -48,6 +48,25 @@ def test_a_sound_set_is_proved_and_measured(tool: Path, built_set: Path, root: P
     assert (code, report["ok"], report["proved"]) == (0, True, True)
     for figure in ("boot_minstr", "kernel_minstr", "check_minstr", "output_minstr", "guest_overhead_mib"):
         assert report["measurements"][figure] > 1
+
+
+def test_a_part_is_looked_at_again_and_proves_nothing(tool: Path, built_set: Path, root: Path) -> None:
+    code, report = verify(tool, built_set, "--only", "digests", "--only", "budget-im*")
+    assert (code, "proved" in report, report["ok"]) == (0, False, True)
+    assert [check["id"] for check in report["checks"]] == ["digests", "budget-image"]
+    done = subprocess.run([tool, "verify", built_set, "--only", "digest"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "no check is called digest" in done.stderr) == (2, True)
+    done = subprocess.run([tool, "verify", built_set, "--only", "layout"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "looked at: 1 passed")
+
+
+def test_quick_makes_what_the_sets_own_guest_shows(built_set: Path) -> None:
+    with Evidence(BuiltSet.load(built_set), Options(accel="tcg"), note=lambda text: None) as evidence:
+        table = [check for check in QUICK if not check.id.startswith(("container-", "budget-"))]
+        verdicts = {check.id: check.verdict(evidence).status for check in table}
+    assert set(verdicts.values()) <= {"pass", "skip"}
+    assert "hotplug-cpu" not in verdicts
+    assert verdicts["power-off"] == "pass"
 
 
 def test_a_changed_a_missing_and_an_added_file_are_each_named(built_set: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+from .. import warden
 from ..checks import Skipped
 from ..errors import CheckError, KataToolkitError
 from . import host_root, vsock
@@ -90,10 +90,12 @@ class Evidence:
     def _start(self, name: str) -> _Booted:
         self.configuration()
         guest = self.built.bootable()
-        if needs_vsock(guest):
-            reason = vsock.unusable()
-            if reason:
-                raise Skipped(f"this agent is reached over vsock only, and {reason}", vsock.HINT)
+        reason = vsock.unusable()
+        if reason and needs_vsock(guest):
+            raise Skipped(f"this agent is reached over vsock only, and {reason}", vsock.HINT)
+        if not reason and self.options.channel == "auto" and self.config.get("CONFIG_VIRTIO_VSOCKETS") in ("y", "m"):
+            # As Kata itself does; virtio-serial is for hosts without.
+            self.options = replace(self.options, channel="vsock")
         for other in [other for other in self._guests if other != MAIN]:
             self.close(other)  # two guests at a time are enough
         # What runs the first guest runs the others too: nothing is tried, or told, twice.
@@ -108,7 +110,7 @@ class Evidence:
     def scratch(self) -> Path:
         """A folder for files that are needed until the end of the proof."""
         if self._scratch is None:
-            self._scratch = Path(self._undo.enter_context(TemporaryDirectory(prefix="kata-toolkit-proof-")))
+            self._scratch = self._undo.enter_context(warden.temporary_folder("proof"))
         return self._scratch
 
     def plan(self, name: str) -> Plan:

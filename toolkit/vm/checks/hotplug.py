@@ -29,7 +29,6 @@ _PAUSE_SECONDS = 0.1
 _DISK_MIB = 8
 _MAC = "02:00:ca:fe:00:01"
 _EJECTING, _IN_PROGRESS = 3, 0x84  # _OST of the ACPI specification: on whose behalf, and a status
-_DIMM_START = 0x108000000  # on a boundary of its blocks, behind an image that does not end on one
 
 
 def _plugged(evidence: Evidence, needs: Mapping[str, str]) -> Inside:
@@ -88,10 +87,11 @@ def dimm(evidence: Evidence) -> Verdict:
     """A DIMM (pc-dimm) is added, as Kata with QEMU adds memory by default; the guest's memory grows by it. Kata's
     runtime never takes a DIMM away; it is tried, and the guest's answer told."""
     inside = _plugged(evidence, {"CONFIG_ACPI_HOTPLUG_MEMORY": "adding DIMMs"})
+    _room_for_dimms(inside)
     before = _memory_kib(inside)
     qmp = inside.qmp
     qmp.execute("object-add", {"qom-type": "memory-backend-ram", "id": "mem0plugged", "size": _MEMORY_MIB * _MIB})
-    qmp.execute("device_add", driver="pc-dimm", id="dimmmem0", memdev="mem0plugged", addr=_DIMM_START)
+    qmp.execute("device_add", driver="pc-dimm", id="dimmmem0", memdev="mem0plugged")
     told = f"MemTotal grew by {_grows(inside, before) / 1024:.0f} MiB"
     since = qmp.mark()
     qmp.execute("device_del", id="dimmmem0")
@@ -102,6 +102,18 @@ def dimm(evidence: Evidence) -> Verdict:
         return Verdict(PASS, f"{told}, and it was taken away again")
     why = f"the guest uses it (ACPI status {refused[0]:#x})" if refused else "the guest does not answer"
     return Verdict(PASS, f"{told}; taken away it was not: {why}")
+
+
+def _room_for_dimms(inside: Inside) -> None:
+    """Raises Skipped where the DIMM would lie, right behind an image, on no boundary of the guest's memory blocks."""
+    machine = inside.session.machine
+    image = machine.guest.image
+    if machine.root == "nvdimm" and image is not None and image.stat().st_size % (_MEMORY_MIB * _MIB):
+        raise Skipped(
+            f"the image does not end on a multiple of {_MEMORY_MIB} MiB: QEMU puts a DIMM right behind it, where the "
+            "guest's kernel passes over it",
+            f"enable_virtio_mem: true adds memory all the same; or image.align_mib: {_MEMORY_MIB}",
+        )
 
 
 def _ejected(inside: Inside, since: int, refused: list[int]) -> bool:
