@@ -1,4 +1,5 @@
-"""What containers do, through the agent's protocol: the table of `container_table.py`, and what takes more steps."""
+"""What containers do, through the agent's protocol: the table of `container_table.py`, what takes more steps, and what
+is between several of them (`container_groups.py`)."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...checks import FAIL, PASS, Check, Skipped, Verdict
+from ...checks import FAIL, PASS, Check, Verdict
 from ...errors import CheckError
 from .. import agent_pb2 as pb
 from ..agent_client import AgentError, AgentSilent, Container, Running
 from ..evidence import Evidence, text
-from ..inside import RUN_SECONDS, Inside
-from ..oci import Mount, Process
+from ..inside import RUN_SECONDS
+from ..oci import Process
+from .common import expect, needs
+from .container_groups import STEPS
 from .container_table import CASES, Case
 
 _EXIT_CODES = (0, 1, 3, 42, 255)
@@ -23,19 +26,11 @@ _MIB = 1 << 20
 _MANY_LINES = 150_000  # 1 MiB of output
 _QUIET_SECONDS = 0.5
 _SLEEP = Process(("sleep", "1000"))
-_PEER = "/run/peer"  # where containers mount what they share
-
-
-def _needs(evidence: Evidence, *symbols: str) -> None:
-    config = evidence.config
-    for symbol in symbols:
-        if config.get(symbol) not in ("y", "m"):
-            raise Skipped(f"the set's kernel is built without {symbol}")
 
 
 def _case(case: Case) -> Callable[[Evidence], Verdict]:
     def check(evidence: Evidence) -> Verdict:
-        _needs(evidence, *case.needs)
+        needs(evidence, *case.needs)
         inside = evidence.inside()
         inside.needs_tools(*case.tools)
         process = Process(**{"args": ("sh", "-c", case.script), **case.process})
@@ -95,7 +90,7 @@ def resize(evidence: Evidence) -> Verdict:
     """A terminal takes another size while a program runs on it."""
     process = Process(("sh", "-c", "read x; stty size"), terminal=True, size=(24, 80))
     done = evidence.inside().finished(process, stdin=b"\n", started=lambda running: running.resize(50, 120))
-    return _expect(text(done.stdout), "50 120")
+    return expect(text(done.stdout), "50 120")
 
 
 def signals(evidence: Evidence) -> Verdict:
@@ -108,7 +103,7 @@ def signals(evidence: Evidence) -> Verdict:
         running.signal(_TERM)
 
     done = evidence.inside().sh(script, started=when_ready)
-    return _expect(f"{text(done.stdout)} {done.status}", "caught 7")
+    return expect(f"{text(done.stdout)} {done.status}", "caught 7")
 
 
 def no_such_program(evidence: Evidence) -> Verdict:
@@ -122,128 +117,13 @@ def no_such_program(evidence: Evidence) -> Verdict:
     return Verdict(FAIL, "a container with a program that there is not was started")
 
 
-# ---- several programs, several containers ----
-
-
-def execute(evidence: Evidence) -> Verdict:
-    """A further program in a running container shares its processes, its files and its host name; its exit code, user,
-    environment and directory are its own."""
-    inside = evidence.inside()
-    with inside.container(Process(("sh", "-c", "echo here >/tmp/mark; sleep 1000; :")), hostname="box") as container:
-        first = container.start()
-        waits = "until cat /tmp/mark; do sleep 0.1; done 2>/dev/null"
-        script = f"{waits}; cat /proc/1/comm; hostname; id -u; pwd; echo $V; exit 5"
-        process = Process(("sh", "-c", script), user=(77, 77), cwd="/proc", env={"V": "own"})
-        done = container.execute(process, "second").communicate(timeout_seconds=RUN_SECONDS)
-        first.signal(_KILL)
-        ended = first.wait(RUN_SECONDS)
-    found = f"{text(done.stdout)}; {done.status} {ended}"
-    return _expect(found, f"here sh box 77 /proc own; 5 {_SIGNALLED + _KILL}")
-
-
-def exec_streams(evidence: Evidence) -> Verdict:
-    """Several further programs at a time each have streams of their own."""
-    with evidence.inside().container(_SLEEP) as container:
-        container.start()
-        running = [container.execute(Process(("cat",)), f"cat-{number}") for number in range(4)]
-        for number, program in enumerate(running):
-            program.write_stdin(f"number {number}".encode())
-        for program in running:
-            program.close_stdin()
-        found = [program.communicate(timeout_seconds=RUN_SECONDS).stdout for program in running]
-    wrong = [number for number, data in enumerate(found) if data != f"number {number}".encode()]
-    return Verdict(FAIL, f"got {found}") if wrong else Verdict(PASS, f"{len(found)} programs, none got another's input")
-
-
-def end_of_all(evidence: Evidence) -> Verdict:
-    """When a container's first program ends, so does all that still runs in it."""
-    with evidence.inside().container(Process(("sh", "-c", "read x"))) as container:
-        first = container.start()
-        second = container.execute(_SLEEP, "second")
-        first.close_stdin()
-        found = (first.wait(RUN_SECONDS), second.wait(RUN_SECONDS))
-    return _expect(str(found), str((1, _SIGNALLED + _KILL)))
-
-
-def removed(evidence: Evidence) -> Verdict:
-    """A removed container is gone, with its daemons: no process of it is left in the guest, and its name is free."""
-    inside = evidence.inside()
-    with inside.container(Process(("sh", "-c", "(sleep 98765 &); (sleep 98765 &); echo up; sleep 98765"))) as container:
-        if container.start().read_stdout(timeout_seconds=RUN_SECONDS) != b"up\n":
-            raise CheckError("the container did not start as it should")
-        if _running(inside, "98765") < 3:
-            raise CheckError("its processes cannot be seen from a container with the guest's process ids")
-    left = _running(inside, "98765")
-    try:
-        container.start()
-    except AgentError as error:
-        gone = error.status
-    else:
-        return Verdict(FAIL, "a container that was removed can be started")
-    return (
-        Verdict(PASS, f"no process is left; asked for again: {gone}") if not left else Verdict(FAIL, f"{left} are left")
-    )
-
-
-def _running(inside: Inside, word: str) -> int:
-    """How many processes of the guest have a word among their arguments."""
-    # The pattern is not in its own command line.
-    script = f"grep -las '{word[0]}[{word[1]}]{word[2:]}' /proc/[0-9]*/cmdline | wc -l"
-    return int(inside.lines(script, namespaces=("mount", "uts", "ipc", "cgroup"))[0])
-
-
-def zombies(evidence: Evidence) -> Verdict:
-    """Processes that lose their parent do not stay behind as zombies, neither in the guest nor of further programs."""
-    inside = evidence.inside()
-    for _ in range(3):
-        inside.lines("for i in 1 2 3 4 5; do (sleep 0.01 &); done")
-    with inside.container(_SLEEP) as container:
-        container.start()
-        script = "for i in 1 2 3; do (sleep 0.01 &); done"
-        for number in range(3):
-            container.execute(Process(("sh", "-c", script)), f"e{number}").communicate(timeout_seconds=RUN_SECONDS)
-    script = "sleep 0.3; grep -ls '^State:.Z' /proc/[0-9]*/status | wc -l"
-    count = int(inside.lines(script, namespaces=("mount", "uts", "ipc", "cgroup"))[0])
-    return Verdict(FAIL, f"{count} zombies in the guest") if count else Verdict(PASS, "none in the guest")
-
-
-def together(evidence: Evidence) -> Verdict:
-    """Two containers of a sandbox share its network and its memory segments, and neither files nor processes."""
-    inside = evidence.inside()
-    namespaces = "for n in net ipc pid mnt; do readlink /proc/self/ns/$n; done"
-    script = f"echo secret >/tmp/own; {namespaces}; cat"
-    with inside.container(Process(("sh", "-c", script))) as one:
-        first = one.start()
-        own = first.read_stdout(timeout_seconds=RUN_SECONDS).split()
-        while len(own) < 4:
-            own += first.read_stdout(timeout_seconds=RUN_SECONDS).split()
-        *other, files = [*(line.encode() for line in inside.lines(f"{namespaces}; ls /tmp")), b""][:5]
-    same = [left == right for left, right in zip(own, other, strict=True)]
-    if same == [True, True, False, False] and not files:
-        return Verdict(PASS, f"both in {text(own[0])} and {text(own[1])}, with files and processes of their own")
-    names = ("network", "ipc", "pid", "mount")
-    told = ", ".join(
-        f"{'the same' if is_same else 'another'} {name}" for is_same, name in zip(same, names, strict=True)
-    )
-    return Verdict(FAIL, f"{told}; in its /tmp: {text(files) or 'nothing'}")
-
-
-def talk(evidence: Evidence) -> Verdict:
-    """Two containers of a sandbox reach each other on its loopback interface."""
-    inside = evidence.inside()
-    inside.needs_tools("nc")
-    with inside.container(Process(("sh", "-c", "echo hello | nc -l -p 7777 -w 20"))) as server:
-        running = server.start()
-        asks = "i=0; until nc -w 5 127.0.0.1 7777 </dev/null || [ $i -gt 50 ]; do i=$((i+1)); sleep 0.1; done"
-        found = inside.lines(asks)
-        running.signal(_KILL)
-    return _expect(" ".join(found), "hello")
+# ---- its root ----
 
 
 def read_only_root(evidence: Evidence) -> Verdict:
     """A root that is to be read-only cannot be written; the same root can, where it is not. It is an overlay, as
     containers' roots often are, over the guest's own."""
-    _needs(evidence, "CONFIG_OVERLAY_FS")
+    needs(evidence, "CONFIG_OVERLAY_FS")
     inside = evidence.inside()
     found = []
     for read_only in (False, True):
@@ -265,37 +145,12 @@ def read_only_root(evidence: Evidence) -> Verdict:
     return Verdict(PASS, said)
 
 
-def shared_folder(evidence: Evidence) -> Verdict:
-    """A folder of the guest that two containers mount: what one writes the other reads, and cannot write if its own
-    mount is read-only."""
-    inside = evidence.inside()
-    inside.lines(f"mkdir {_PEER}/proof", mounts=(Mount(_PEER, "/run", "bind", ("rbind", "rw")),))
-    mounts = [Mount(_PEER, "/run/proof", "bind", ("rbind", mode)) for mode in ("rw", "ro")]
-    inside.lines(f"echo shared >{_PEER}/file", mounts=(mounts[0],))
-    done = inside.sh(f"cat {_PEER}/file; touch {_PEER}/other 2>/dev/null && echo written", mounts=(mounts[1],))
-    return _expect(text(done.stdout), "shared")
-
-
-def volume(evidence: Evidence) -> Verdict:
-    """A volume in the guest's memory (emptyDir with medium Memory) is shared by the containers that are given it."""
-    inside = evidence.inside()
-    path = "/run/kata-containers/sandbox/ephemeral/proof"
-    storage = pb.Storage(driver="ephemeral", source="tmpfs", fstype="tmpfs", mount_point=path, options=("size=8m",))
-    mount = Mount(_PEER, path, "bind", ("rbind", "rw"))
-    with inside.container(_SLEEP, storages=(storage,), mounts=(mount,)) as holder:
-        holder.start()
-        script = f"echo kept >{_PEER}/file"
-        holder.execute(Process(("sh", "-c", script)), "write").communicate(timeout_seconds=RUN_SECONDS)
-        found = inside.lines(f"cat {_PEER}/file; grep ' {_PEER} ' /proc/mounts | cut -d' ' -f3", mounts=(mount,))
-    return _expect(" ".join(found), "kept tmpfs")
-
-
 # ---- limits, as they work ----
 
 
 def oom(evidence: Evidence) -> Verdict:
     """A container that takes more memory than it may is killed, and the host is told whose it was."""
-    _needs(evidence, "CONFIG_MEMCG")
+    needs(evidence, "CONFIG_MEMCG")
     inside = evidence.inside()
     agent = inside.session.agent
 
@@ -317,7 +172,7 @@ def oom(evidence: Evidence) -> Verdict:
 
 def update(evidence: Evidence) -> Verdict:
     """A limit is changed while a container runs."""
-    _needs(evidence, "CONFIG_MEMCG")
+    needs(evidence, "CONFIG_MEMCG")
     with evidence.inside().container(_SLEEP) as container:
         container.start()
         request = pb.UpdateContainerRequest(container_id=container.id)
@@ -325,7 +180,7 @@ def update(evidence: Evidence) -> Verdict:
         container.agent.call("UpdateContainer", request)
         process = Process(("cat", "/sys/fs/cgroup/memory.max"))
         done = container.execute(process, "look").communicate(timeout_seconds=RUN_SECONDS)
-    return _expect(text(done.stdout), str(48 * _MIB))
+    return expect(text(done.stdout), str(48 * _MIB))
 
 
 def stats(evidence: Evidence) -> Verdict:
@@ -374,10 +229,6 @@ def _named(container: Container) -> object:
     return pb.ContainerRequest(container_id=container.id)
 
 
-def _expect(found: str, expected: str) -> Verdict:
-    return Verdict(PASS, found) if found == expected else Verdict(FAIL, f"{found!r}, expected {expected!r}")
-
-
 _STEPS: tuple[tuple[str, str, Callable[[Evidence], Verdict]], ...] = (
     ("exit-codes", "a container's exit code comes back", exit_codes),
     ("stdin", "a container's input arrives", stdin),
@@ -385,16 +236,7 @@ _STEPS: tuple[tuple[str, str, Callable[[Evidence], Verdict]], ...] = (
     ("terminal-resize", "a terminal can be resized", resize),
     ("signals", "signals reach the program", signals),
     ("no-such-program", "a program that there is not is told", no_such_program),
-    ("exec", "further programs run in a container", execute),
-    ("exec-streams", "further programs have their own streams", exec_streams),
-    ("end-of-all", "the end of the first program ends the others", end_of_all),
-    ("removed", "a removed container leaves nothing behind", removed),
-    ("zombies", "no zombies are left", zombies),
-    ("two-namespaces", "two containers share network and ipc only", together),
-    ("two-network", "two containers reach each other", talk),
     ("read-only-root", "a read-only root cannot be written", read_only_root),
-    ("bind-mount", "a folder can be shared, or read only", shared_folder),
-    ("memory-volume", "a volume in memory is shared", volume),
     ("oom", "a container out of memory is killed, and told", oom),
     ("update", "limits change while it runs", update),
     ("stats", "what it uses is told", stats),
@@ -403,5 +245,5 @@ _STEPS: tuple[tuple[str, str, Callable[[Evidence], Verdict]], ...] = (
 
 CHECKS: tuple[Check[Evidence], ...] = (
     *(Check(f"container-{case.name}", case.title, _case(case)) for case in CASES),
-    *(Check(f"container-{name}", title, run) for name, title, run in _STEPS),
+    *(Check(f"container-{name}", title, run) for name, title, run in (*_STEPS, *STEPS)),
 )
