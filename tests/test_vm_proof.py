@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from kata_toolkit.checks import FAIL, PASS, Check, Report, Skipped, Verdict
 from kata_toolkit.cli.render_report import counted
-from kata_toolkit.errors import InputError
+from kata_toolkit.errors import CheckError, InputError
 from kata_toolkit.vm import other_roots, page, sharing
 from kata_toolkit.vm.built_set import BuiltSet, Guest
 from kata_toolkit.vm.checks.container_table import CASES
@@ -107,6 +107,16 @@ def test_a_set_with_an_initrd_has_no_image_to_make_others_of(tmp_path: Path) -> 
     found = guest(tmp_path, boot="initrd", initrd=tmp_path / "initrd")
     for make in (other_roots.ext4, other_roots.erofs, other_roots.verity, other_roots.initrd, other_roots.tampered):
         with pytest.raises(Skipped, match="has no image"):
+            make(found, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4 << 20), b"\xff" * (8 << 20)])
+@pytest.mark.parametrize("verity", ["", "root_hash=00,salt=00,data_blocks=1,data_block_size=512,hash_block_size=512"])
+def test_an_image_that_cannot_be_read_is_a_failure_that_names_it(tmp_path: Path, content: bytes, verity: str) -> None:
+    (tmp_path / "root.img").write_bytes(content)
+    found = guest(tmp_path, image=tmp_path / "root.img", verity=verity)
+    for make in (other_roots.ext4, other_roots.erofs, other_roots.initrd, other_roots.tampered):
+        with pytest.raises(CheckError, match=r"root\.img: "):
             make(found, tmp_path)
 
 

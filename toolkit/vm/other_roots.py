@@ -30,6 +30,7 @@ from .built_set import Guest
 _MAX_BYTES = 512 << 20  # of files: more takes long to write once again
 _INITRD_SHARE = 4  # an initrd is in memory twice while it is unpacked, and something must be left
 _FLIPPED = 0x01
+_NO_IMAGE = "the set boots an initrd, and has no image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +90,19 @@ def initrd(guest: Guest, folder: Path) -> Guest:
 
 @cache
 def tampered(guest: Guest, folder: Path) -> Guest:
-    """As `verity`, with one byte of the agent's program changed behind dm-verity's back."""
+    """As `verity`, with one byte of the agent's program changed behind dm-verity's back. Raises as `ext4` does."""
     sound = verity(guest, folder)
-    assert sound.image is not None  # noqa: S101 -- verity() made or required it
+    if sound.image is None:
+        raise Skipped(_NO_IMAGE)
     path = folder / "tampered.img"
-    copy_data(sound.image, 0, sound.image.stat().st_size, path)
-    with path.open("r+b") as stream:
-        layout = _layout(sound, stream.fileno())
-        reader = reader_of(sound.rootfs_type, stream.fileno(), layout)
-        at = layout.start + _agent_block(sound, reader) * reader.block_size
-        byte = os.pread(stream.fileno(), 1, at)
-        os.pwrite(stream.fileno(), bytes([byte[0] ^ _FLIPPED]), at)
+    with _readable(sound.image):
+        copy_data(sound.image, 0, sound.image.stat().st_size, path)
+        with path.open("r+b") as stream:
+            layout = _layout(sound, stream.fileno())
+            reader = reader_of(sound.rootfs_type, stream.fileno(), layout)
+            at = layout.start + _agent_block(sound, reader) * reader.block_size
+            byte = os.pread(stream.fileno(), 1, at)
+            os.pwrite(stream.fileno(), bytes([byte[0] ^ _FLIPPED]), at)
     return replace(sound, image=path)
 
 
@@ -127,15 +130,21 @@ def _image(guest: Guest, folder: Path, wanted: Wanted) -> Guest:
 def _tree(guest: Guest, most: int) -> Iterator[Tree]:
     """The files of a guest's image, while it is open."""
     if guest.image is None:
-        raise Skipped("the set boots an initrd, and has no image")
+        raise Skipped(_NO_IMAGE)
+    with _readable(guest.image), guest.image.open("rb") as stream:
+        reader = reader_of(guest.rootfs_type, stream.fileno(), _layout(guest, stream.fileno()))
+        yield _copied(reader, most)
+
+
+@contextmanager
+def _readable(image: Path) -> Iterator[None]:
+    """Says of what cannot be read that it is the image."""
     try:
-        with guest.image.open("rb") as stream:
-            reader = reader_of(guest.rootfs_type, stream.fileno(), _layout(guest, stream.fileno()))
-            yield _copied(reader, most)
-    except DamagedError as damage:
-        raise CheckError(f"{guest.image.name}: {damage}") from damage
+        yield
+    except (DamagedError, ValueError) as damage:  # ValueError: a description of dm-verity that is none of ours
+        raise CheckError(f"{image.name}: {damage}") from damage
     except OSError as error:
-        raise ToolError(f"cannot read {relative(guest.image)}: {error.strerror}") from error
+        raise ToolError(f"cannot read {relative(image)}: {error.strerror}") from error
 
 
 def _layout(guest: Guest, fd: int) -> Layout:
