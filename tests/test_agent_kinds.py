@@ -18,7 +18,7 @@ from kata_toolkit.components import Component
 from kata_toolkit.elf import read_program
 from kata_toolkit.errors import InputError, ToolError, Where
 from kata_toolkit.pipeline.store import Entry
-from kata_toolkit.spec.model import Agent, Artifact, BinaryAgent, CargoAgent, FolderRootfs, TarballAgent
+from kata_toolkit.spec.model import Agent, BinaryAgent, CargoAgent, FolderRootfs, GivenFile, TarballAgent
 from kata_toolkit.stages.agent import AgentStage
 from kata_toolkit.stages.rootfs import RootfsStage
 
@@ -77,7 +77,7 @@ def test_one_member_of_a_tar_however_it_is_packed(program: bytes, tmp_path: Path
     archive = packed(tmp_path / "kata.tar", program)
     if packer:
         archive.write_bytes(subprocess.run([*packer, "-c", archive], check=True, capture_output=True).stdout)
-    entry = made(TarballAgent(Artifact(archive), MEMBER, "allow-all"), tmp_path / "cache")
+    entry = made(TarballAgent(GivenFile(archive), MEMBER, "allow-all"), tmp_path / "cache")
     assert entry.path("init").read_bytes() == program
     assert os.access(entry.path("init"), os.X_OK)
     assert set(entry.files) == {"init", "agent.json", "default-policy.rego"}
@@ -88,13 +88,13 @@ def test_one_member_of_a_tar_however_it_is_packed(program: bytes, tmp_path: Path
 @pytest.mark.parametrize("member", [f"/{MEMBER}", "usr/bin/kata-agent", "absolute", "bin/kata-agent"])
 def test_links_are_followed_inside_the_archive(program: bytes, tmp_path: Path, member: str) -> None:
     archive = packed(tmp_path / "kata.tar", program)
-    assert made(TarballAgent(Artifact(archive), member), tmp_path / "c").path("init").read_bytes() == program
+    assert made(TarballAgent(GivenFile(archive), member), tmp_path / "c").path("init").read_bytes() == program
 
 
 def test_a_fetched_archive(program: bytes, tmp_path: Path) -> None:
     archive = packed(tmp_path / "kata.tar", program).read_bytes()
     url = "https://example.org/kata.tar"
-    agent = TarballAgent(Artifact(url=url, sha256=hashlib.sha256(archive).hexdigest()), MEMBER)
+    agent = TarballAgent(GivenFile(url=url, sha256=hashlib.sha256(archive).hexdigest()), MEMBER)
     entry = made(agent, tmp_path / "cache", fetched=archive)
     assert entry.path("init").read_bytes() == program
     assert components(entry)[0].origin == url
@@ -104,7 +104,7 @@ def test_members_that_are_no_agent_are_refused(program: bytes, tmp_path: Path) -
     archive, cache = packed(tmp_path / "kata.tar", program), tmp_path / "cache"
 
     def said(member: str) -> str:
-        return refusal(TarballAgent(Artifact(archive), member), cache)
+        return refusal(TarballAgent(GivenFile(archive), member), cache)
 
     assert f'kata.tar has no usr/kata-agent (did you mean "{MEMBER}"?)' in said("usr/kata-agent")
     assert f'did you mean "{MEMBER}"?' in said("opt/kata/bin/kata-agnet")
@@ -123,7 +123,7 @@ def test_members_that_are_no_agent_are_refused(program: bytes, tmp_path: Path) -
     assert "is not a 64-bit little-endian ELF file" in said(MEMBER)
     archive.write_bytes(b"PK\x03\x04")
     assert "is not a tar archive" in said(MEMBER)
-    wrong = TarballAgent(Artifact(archive, sha256="0" * 64), MEMBER)
+    wrong = TarballAgent(GivenFile(archive, sha256="0" * 64), MEMBER)
     assert "not 0000" in refusal(wrong, cache)
 
 
@@ -131,9 +131,9 @@ def test_mistakes_are_told_at_the_specs_line(program: bytes, tmp_path: Path) -> 
     there = Where("spec.yaml", 3, 7)
     packed(tmp_path / "kata.tar", program)
     (tmp_path / "script").write_bytes(b"#!/bin/sh\n")
-    member = TarballAgent(Artifact(tmp_path / "kata.tar"), "zzz", where=there)
-    digest = BinaryAgent(Artifact(tmp_path / "script", sha256="0" * 64), where=there)
-    for agent in (member, digest, BinaryAgent(Artifact(tmp_path / "script"), where=there)):
+    member = TarballAgent(GivenFile(tmp_path / "kata.tar"), "zzz", where=there)
+    digest = BinaryAgent(GivenFile(tmp_path / "script", sha256="0" * 64), where=there)
+    for agent in (member, digest, BinaryAgent(GivenFile(tmp_path / "script"), where=there)):
         with pytest.raises(InputError) as caught:
             made(agent, tmp_path / "cache")
         assert [problem.where for problem in caught.value.problems] == [there]
@@ -143,7 +143,7 @@ def test_a_library_is_no_agent(tmp_path: Path) -> None:
     (tmp_path / "f.c").write_text("int f(void) { return 0; }\n")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", "lib.so", "f.c"], cwd=tmp_path, check=True)
     assert "lib.so is an ELF file, but not a program" in refusal(
-        BinaryAgent(Artifact(tmp_path / "lib.so")), tmp_path / "cache"
+        BinaryAgent(GivenFile(tmp_path / "lib.so")), tmp_path / "cache"
     )
 
 
@@ -152,7 +152,7 @@ def test_a_library_is_no_agent(tmp_path: Path) -> None:
 
 def test_an_agent_with_libraries_needs_a_root_that_has_them(tmp_path: Path) -> None:
     (tmp_path / "agent").write_bytes(Path("/bin/true").read_bytes())
-    agent = BinaryAgent(Artifact(tmp_path / "agent"))
+    agent = BinaryAgent(GivenFile(tmp_path / "agent"))
     loader = read_program(Path("/bin/true")).interpreter
     assert loader
     assert f"it needs {loader}" in refusal(agent, tmp_path / "cache")

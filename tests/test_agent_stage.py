@@ -22,7 +22,7 @@ from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.stage import Inputs, Recipe, Stage, Work
 from kata_toolkit.pipeline.store import Entry, Store
-from kata_toolkit.spec.model import Agent, Artifact, BinaryAgent, BuiltinAgent
+from kata_toolkit.spec.model import Agent, BinaryAgent, BuiltinAgent, GivenFile
 from kata_toolkit.stages.agent import AgentStage
 
 pytestmark = pytest.mark.tool
@@ -147,7 +147,7 @@ def test_the_agent_for_another_machine_is_static_and_of_that_machine(arch: str, 
 
 def test_a_static_binary_is_taken_as_it_is(static_program: bytes, tmp_path: Path) -> None:
     (tmp_path / "kata-agent").write_bytes(static_program)
-    entry = build(BinaryAgent(Artifact(tmp_path / "kata-agent")), tmp_path / "cache")
+    entry = build(BinaryAgent(GivenFile(tmp_path / "kata-agent")), tmp_path / "cache")
     assert entry.path("init").read_bytes() == static_program
     assert os.access(entry.path("init"), os.X_OK)
     assert set(entry.files) == {"init", "agent.json"}
@@ -155,7 +155,7 @@ def test_a_static_binary_is_taken_as_it_is(static_program: bytes, tmp_path: Path
 
 def test_a_fetched_binary_is_taken_from_the_sources(static_program: bytes, tmp_path: Path) -> None:
     digest = hashlib.sha256(static_program).hexdigest()
-    agent = BinaryAgent(Artifact(url="https://example.org/kata-agent", sha256=digest), "allow-all")
+    agent = BinaryAgent(GivenFile(url="https://example.org/kata-agent", sha256=digest), "allow-all")
     entry = build(agent, tmp_path, fetched=static_program)
     assert entry.path("init").read_bytes() == static_program
     assert entry.path("default-policy.rego").read_bytes() == (ROOT / "templates" / "allow-all.rego").read_bytes()
@@ -164,7 +164,7 @@ def test_a_fetched_binary_is_taken_from_the_sources(static_program: bytes, tmp_p
 def test_a_policy_of_the_users(static_program: bytes, tmp_path: Path) -> None:
     (tmp_path / "kata-agent").write_bytes(static_program)
     (tmp_path / "mine.rego").write_text("package agent_policy\n")
-    entry = build(BinaryAgent(Artifact(tmp_path / "kata-agent"), tmp_path / "mine.rego"), tmp_path / "cache")
+    entry = build(BinaryAgent(GivenFile(tmp_path / "kata-agent"), tmp_path / "mine.rego"), tmp_path / "cache")
     assert entry.path("default-policy.rego").read_text() == "package agent_policy\n"
 
 
@@ -185,7 +185,7 @@ def refusal(agent: BinaryAgent, cache: Path, arch: str = ARCH) -> str:
 def test_binaries_that_do_not_fit_are_refused(static_program: bytes, tmp_path: Path) -> None:
     def given(name: str, content: bytes) -> BinaryAgent:
         (tmp_path / name).write_bytes(content)
-        return BinaryAgent(Artifact(tmp_path / name))
+        return BinaryAgent(GivenFile(tmp_path / name))
 
     cache = tmp_path / "cache"
     assert "script is not a 64-bit little-endian ELF file" in refusal(given("script", b"#!/bin/sh\n"), cache)
@@ -205,10 +205,10 @@ def test_binaries_that_do_not_fit_are_refused(static_program: bytes, tmp_path: P
 
 def test_a_wrong_digest_and_a_missing_file_are_refused(static_program: bytes, tmp_path: Path) -> None:
     (tmp_path / "kata-agent").write_bytes(static_program)
-    wrong = BinaryAgent(Artifact(tmp_path / "kata-agent", sha256="0" * 64))
+    wrong = BinaryAgent(GivenFile(tmp_path / "kata-agent", sha256="0" * 64))
     assert "not 0000" in refusal(wrong, tmp_path / "cache")
     with pytest.raises(KataToolkitError) as caught:
-        build(BinaryAgent(Artifact(tmp_path / "nothing")), tmp_path / "cache")
+        build(BinaryAgent(GivenFile(tmp_path / "nothing")), tmp_path / "cache")
     assert caught.value.exit_code == 2
 
 

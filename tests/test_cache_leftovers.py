@@ -17,7 +17,7 @@ from kata_toolkit.pipeline.engine import Engine
 from kata_toolkit.pipeline.inputs import BuildInputs
 from kata_toolkit.pipeline.leftovers import drop_downloads, sizes
 from kata_toolkit.pipeline.store import Store
-from kata_toolkit.spec.model import Artifact
+from kata_toolkit.spec.model import GivenFile
 from kata_toolkit.stages.sources import SourcesStage
 
 DAY = 86_400
@@ -47,7 +47,7 @@ def there(store: Store) -> set[str]:
 
 def build(store: Store, source: Path) -> str:
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    stage = SourcesStage(None, Artifact(url=source.as_uri(), sha256=digest))
+    stage = SourcesStage(None, GivenFile(url=source.as_uri(), sha256=digest))
     Engine("x", [stage], store, BuildInputs(store), ignore, io.StringIO(), 1).build(["sources"])
     return digest
 

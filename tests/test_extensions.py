@@ -24,7 +24,7 @@ from kata_toolkit.kata.tree import config_tree
 from kata_toolkit.kata.values import config_values
 from kata_toolkit.pipeline.store import Entry
 from kata_toolkit.spec.load import load_spec
-from kata_toolkit.spec.model import Artifact, Extension, FolderRootfs, Hypervisor, TarballRootfs
+from kata_toolkit.spec.model import Extension, FolderRootfs, GivenFile, Hypervisor, TarballRootfs
 from kata_toolkit.stages.extension import ExtensionStage
 from kata_toolkit.stages.extension_mount import ExtensionMountStage
 from kata_toolkit.stages.rootfs import RootfsStage
@@ -94,10 +94,10 @@ def test_a_fetched_tar(tmp_path: Path) -> None:
         info = tarfile.TarInfo("etc/greeting")
         info.size = 6
         tar.addfile(info, io.BytesIO(b"hello\n"))
-    source = TarballRootfs(Artifact(url="https://example.org/x.tar", sha256="0" * 64))
+    source = TarballRootfs(GivenFile(url="https://example.org/x.tar", sha256="0" * 64))
     entry = made(Extension("gpu", source), tmp_path, {"extension-gpu": stream.getvalue()})
     assert json.loads(entry.path("extension-gpu.json").read_text())["entries"] == 3
-    wrong = TarballRootfs(Artifact(tmp_path / "x.tar", sha256="0" * 64))
+    wrong = TarballRootfs(GivenFile(tmp_path / "x.tar", sha256="0" * 64))
     (tmp_path / "x.tar").write_bytes(stream.getvalue())
     there = Where("spec.yaml", 9, 5)
     with pytest.raises(InputError, match=r"as extension-gpu\.sha256 says") as caught:

@@ -20,7 +20,7 @@ from kata_toolkit.events import Note
 from kata_toolkit.kconfig.prebuilt_rules import Guest
 from kata_toolkit.modinfo import without_signature
 from kata_toolkit.pipeline.store import Entry
-from kata_toolkit.spec.model import Artifact, PackagedKernel
+from kata_toolkit.spec.model import GivenFile, PackagedKernel
 from kata_toolkit.stages.kernel_fit import KernelFitStage
 from kata_toolkit.stages.kernel_modules import KernelModulesStage
 from kata_toolkit.stages.kernel_package import PackagedKernelStage
@@ -40,7 +40,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def kernel_of(bench: Bench, path: Path, arch: str = "x86_64", sha256: str | None = None) -> Entry:
-    source = PackagedKernel(deb=Artifact(path=path, sha256=sha256), where=PLACE)
+    source = PackagedKernel(deb=GivenFile(path=path, sha256=sha256), where=PLACE)
     return bench.build([PackagedKernelStage(source, arch)])["kernel"]
 
 
@@ -52,7 +52,7 @@ def set_of(
     cmdline: tuple[str, ...] = (),
     modprobe: bool = True,
 ) -> dict[str, Entry]:
-    source = PackagedKernel(deb=Artifact(path=path), where=PLACE)
+    source = PackagedKernel(deb=GivenFile(path=path), where=PLACE)
     fit = KernelFitStage(profile, "x86_64", guests or (INITRD,), PLACE, cmdline=cmdline)
     return bench.build([PackagedKernelStage(source, "x86_64"), fit, KernelModulesStage(source, "x86_64", modprobe)])
 
@@ -260,7 +260,7 @@ def test_modules_that_would_lie_in_the_image_do_no_harm_in_an_initrd(bench: Benc
 
 
 def test_a_kernel_alone_must_have_everything_built_in(bench: Bench, tmp_path: Path) -> None:
-    source = PackagedKernel(deb=Artifact(path=deb_of(tmp_path / "k.deb", boot_files(config=config(VSOCKETS="m")))))
+    source = PackagedKernel(deb=GivenFile(path=deb_of(tmp_path / "k.deb", boot_files(config=config(VSOCKETS="m")))))
     fit = KernelFitStage("minimal", "x86_64", (INITRD,), PLACE, packaged=False)
     with pytest.raises(InputError, match="without its modules: the agent's channel needs CONFIG_VSOCKETS=m"):
         bench.build([PackagedKernelStage(source, "x86_64"), fit])

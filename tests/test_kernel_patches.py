@@ -9,7 +9,7 @@ import pytest
 from kata_toolkit import run
 from kata_toolkit.errors import InputError, ToolError, Where
 from kata_toolkit.patches import apply, require_inside
-from kata_toolkit.spec.model import Artifact, Patch, TarballKernel
+from kata_toolkit.spec.model import GivenFile, Patch, TarballKernel
 from kata_toolkit.stages.kernel_source import KernelOrigin, KernelSourceStage
 from kernel_harness import Bench, tarball, tree_members
 
@@ -152,7 +152,7 @@ def test_an_empty_patch_is_refused(tmp_path: Path) -> None:
 
 
 def stage_of(archive: Path, *patches: Patch) -> list[KernelSourceStage]:
-    return [KernelSourceStage(KernelOrigin(TarballKernel(Artifact(path=archive)), patches))]
+    return [KernelSourceStage(KernelOrigin(TarballKernel(GivenFile(path=archive)), patches))]
 
 
 def test_patches_are_applied_in_their_order(tmp_path: Path) -> None:

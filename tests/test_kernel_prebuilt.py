@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit.errors import InputError
-from kata_toolkit.spec.model import Artifact, PrebuiltKernel
+from kata_toolkit.spec.model import GivenFile, PrebuiltKernel
 from kata_toolkit.stages.kernel_prebuilt import PrebuiltKernelStage
 from kata_toolkit.stages.sources import SourcesStage
 from kernel_harness import Bench
@@ -29,9 +29,9 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "cache")
 
 
-def write(path: Path, content: bytes) -> Artifact:
+def write(path: Path, content: bytes) -> GivenFile:
     path.write_bytes(content)
-    return Artifact(path=path)
+    return GivenFile(path=path)
 
 
 def test_all_three_files_are_taken_unchanged(bench: Bench, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_all_three_files_are_taken_unchanged(bench: Bench, tmp_path: Path) -> No
 def test_only_vmlinux_is_needed_and_may_come_by_url(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "vmlinux"
     path.write_bytes(elf())
-    kernel = PrebuiltKernel(Artifact(url=path.as_uri(), sha256=hashlib.sha256(elf()).hexdigest()))
+    kernel = PrebuiltKernel(GivenFile(url=path.as_uri(), sha256=hashlib.sha256(elf()).hexdigest()))
     entry = bench.build([SourcesStage(kernel), PrebuiltKernelStage(kernel, "x86_64")])["kernel"]
     assert sorted(entry.files) == ["release", "vmlinux"]
 
@@ -81,7 +81,7 @@ def test_a_bzimage_that_is_none_is_refused(bench: Bench, tmp_path: Path) -> None
 
 def test_a_wrong_digest_is_refused_before_anything_is_copied(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "v").write_bytes(elf())
-    kernel = PrebuiltKernel(Artifact(path=tmp_path / "v", sha256="0" * 64))
+    kernel = PrebuiltKernel(GivenFile(path=tmp_path / "v", sha256="0" * 64))
     with pytest.raises(InputError, match=r"not 0{64} as kernel.source.vmlinux.sha256 says"):
         bench.build([PrebuiltKernelStage(kernel, "x86_64")])
 

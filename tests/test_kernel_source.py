@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit.errors import InputError
-from kata_toolkit.spec.model import Artifact, TarballKernel, TreeKernel
+from kata_toolkit.spec.model import GivenFile, TarballKernel, TreeKernel
 from kernel_harness import FILES, VERSION, Bench, deb, kernel_stages, member, tarball, tree_members
 
 pytest_plugins = ("kernel_fixtures",)
@@ -28,7 +28,7 @@ PATCH = """\
 
 def source_of(bench: Bench, archive: Path, *patches: Path) -> dict[str, object]:
     """Build up to kernel_source; what source.json says."""
-    stages = kernel_stages(TarballKernel(Artifact(path=archive)), patches=patches)
+    stages = kernel_stages(TarballKernel(GivenFile(path=archive)), patches=patches)
     entry = bench.build(stages, "kernel_source")["kernel_source"]
     facts: dict[str, object] = json.loads(entry.path("source.json").read_bytes())
     return facts
@@ -148,7 +148,7 @@ def test_what_is_no_archive_is_refused(bench: Bench, tmp_path: Path, content: by
 
 def test_a_wrong_digest_is_refused(bench: Bench, tmp_path: Path) -> None:
     archive = tarball(tmp_path / "k.tar.gz", tree_members("x"), "w:gz")
-    source = TarballKernel(Artifact(path=archive, sha256="a" * 64))
+    source = TarballKernel(GivenFile(path=archive, sha256="a" * 64))
     with pytest.raises(InputError, match=f"has the sha256 [0-9a-f]{{64}}, not {'a' * 64} as kernel.source.sha256 says"):
         bench.build(kernel_stages(source), "kernel_source")
 
@@ -216,7 +216,7 @@ def test_a_patch_already_applied_is_an_error_not_a_reversal(bench: Bench, tmp_pa
 def test_the_scratch_tree_is_made_again_when_it_is_not_whole(bench: Bench, tmp_path: Path, harm: str) -> None:
     """It lies in a cache for weeks: tmp cleaners and curious editors must not get into a kernel."""
     archive = tarball(tmp_path / "l.tar", tree_members(), "w")
-    stages = kernel_stages(TarballKernel(Artifact(path=archive)))
+    stages = kernel_stages(TarballKernel(GivenFile(path=archive)))
     before = bench.build(stages)["kernel"]
     tree = scratch_tree(bench)
     if harm == "gone":

@@ -17,9 +17,9 @@ from kata_toolkit.download import Pool, download
 from kata_toolkit.errors import InputError, KataToolkitError, ToolError, Where
 from kata_toolkit.events import Note, Progress
 from kata_toolkit.spec.model import (
-    Artifact,
     DebianKernel,
     GitKernel,
+    GivenFile,
     PackagedKernel,
     PrebuiltKernel,
     TarballKernel,
@@ -75,7 +75,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def agent(url: str, sha256: str = DIGEST) -> list[SourcesStage]:
-    return [SourcesStage(None, Artifact(url=url, sha256=sha256))]
+    return [SourcesStage(None, GivenFile(url=url, sha256=sha256))]
 
 
 def leftovers(bench: Bench) -> list[str]:
@@ -88,16 +88,16 @@ def leftovers(bench: Bench) -> list[str]:
     [
         (SourcesStage(None), False),
         (SourcesStage(TreeKernel(Path("/src"))), False),
-        (SourcesStage(TarballKernel(Artifact(path=Path("/x.tar")))), False),
-        (SourcesStage(PrebuiltKernel(Artifact(path=Path("/vmlinux")))), False),
-        (SourcesStage(PackagedKernel(deb=Artifact(path=Path("/k.deb")))), False),
-        (SourcesStage(PackagedKernel(deb=Artifact(url="https://x/k.deb", sha256=DIGEST))), True),
+        (SourcesStage(TarballKernel(GivenFile(path=Path("/x.tar")))), False),
+        (SourcesStage(PrebuiltKernel(GivenFile(path=Path("/vmlinux")))), False),
+        (SourcesStage(PackagedKernel(deb=GivenFile(path=Path("/k.deb")))), False),
+        (SourcesStage(PackagedKernel(deb=GivenFile(url="https://x/k.deb", sha256=DIGEST))), True),
         (SourcesStage(PackagedKernel(IMAGE)), True),
         (SourcesStage(GitKernel("/linux", OTHER[:40])), True),
         (SourcesStage(DebianKernel(PACKAGE)), True),
-        (SourcesStage(TarballKernel(Artifact(url="https://x/y", sha256=DIGEST))), True),
-        (SourcesStage(PrebuiltKernel(Artifact(path=Path("/v")), Artifact(url="https://x/c", sha256=DIGEST))), True),
-        (SourcesStage(None, Artifact(url="https://x/a", sha256=DIGEST)), True),
+        (SourcesStage(TarballKernel(GivenFile(url="https://x/y", sha256=DIGEST))), True),
+        (SourcesStage(PrebuiltKernel(GivenFile(path=Path("/v")), GivenFile(url="https://x/c", sha256=DIGEST))), True),
+        (SourcesStage(None, GivenFile(url="https://x/a", sha256=DIGEST)), True),
     ],
 )
 def test_the_stage_exists_only_when_there_is_something_to_fetch(stage: SourcesStage, needed: bool) -> None:
@@ -109,7 +109,7 @@ def test_a_url_is_fetched_with_progress_and_only_once(bench: Bench, base: str) -
     assert entry.path("agent").read_bytes() == CONTENT
     told = [(e.done, e.total) for e in bench.events if isinstance(e, Progress)]
     assert told[-1] == (len(CONTENT), len(CONTENT))
-    bench.build([SourcesStage(None, Artifact(url=f"{base}/moved.bin", sha256=DIGEST))])
+    bench.build([SourcesStage(None, GivenFile(url=f"{base}/moved.bin", sha256=DIGEST))])
     assert Server.requests == 1, "another url for the same digest was fetched although the bytes are in the pool"
 
 

@@ -18,7 +18,7 @@ from kata_toolkit.rootfs.folder import folder_identity, folder_tree
 from kata_toolkit.rootfs.minimal import FOLDERS, furnish
 from kata_toolkit.rootfs.sources.folder import FolderSource
 from kata_toolkit.rootfs.tree import Kind, Node, Tree
-from kata_toolkit.spec.model import Artifact, FolderRootfs, Rootfs, TarballRootfs
+from kata_toolkit.spec.model import FolderRootfs, GivenFile, Rootfs, TarballRootfs
 from kata_toolkit.stages.rootfs import RootfsStage
 
 AGENT_STAGE = Given("agent", {"init": AGENT})
@@ -58,7 +58,7 @@ def test_a_tar_however_it_is_packed(tmp_path: Path, packer: str) -> None:
         packed = subprocess.run([*PACKERS[packer], "-c", path], check=True, capture_output=True).stdout
         path = tmp_path / f"root.tar.{packer}"
         path.write_bytes(packed)
-    tree, info = made(TarballRootfs(Artifact(path=path)), tmp_path)
+    tree, info = made(TarballRootfs(GivenFile(path=path)), tmp_path)
     agent = tree.get(b"usr/sbin/init")
     assert agent is not None
     assert (agent.kind, agent.mode, agent.size) == (Kind.FILE, 0o755, len(AGENT))
@@ -77,14 +77,14 @@ def test_a_tar_however_it_is_packed(tmp_path: Path, packer: str) -> None:
 def test_damaged_tars_and_wrong_digests(tmp_path: Path) -> None:
     path = merged_usr(tmp_path / "root.tar")
     with pytest.raises(InputError, match=r"as rootfs\.sha256 says"):
-        made(TarballRootfs(Artifact(path=path, sha256="0" * 64)), tmp_path / "a")
+        made(TarballRootfs(GivenFile(path=path, sha256="0" * 64)), tmp_path / "a")
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(subprocess.run(["gzip", "-nc", path], check=True, capture_output=True).stdout[:-9])
     with pytest.raises(InputError, match="damaged or truncated"):
-        made(TarballRootfs(Artifact(path=cut)), tmp_path / "b")
+        made(TarballRootfs(GivenFile(path=cut)), tmp_path / "b")
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(InputError, match="is not a tar archive"):
-        made(TarballRootfs(Artifact(path=tmp_path / "text")), tmp_path / "c")
+        made(TarballRootfs(GivenFile(path=tmp_path / "text")), tmp_path / "c")
 
 
 def test_a_root_with_a_file_where_a_folder_must_be() -> None:
@@ -226,7 +226,9 @@ def test_a_guest_with_a_root_made_elsewhere(built_set: Path, tool: Path, tmp_pat
     }
     (tmp_path / "spec.yaml").write_text(json.dumps(spec))
     subprocess.run([tool, "build", "-q", tmp_path / "spec.yaml", "-o", tmp_path / "set"], check=True)
-    done = subprocess.run([tool, "verify", "--quick", "--json", tmp_path / "set"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tool, "verify", "--quick", "--json", tmp_path / "set"], capture_output=True, text=True, check=False
+    )
     checks = {check["id"]: check["status"] for check in json.loads(done.stdout)["checks"]}
     assert done.returncode == 0, done.stdout
     assert checks["container-output"] == checks["agent-digest"] == checks["root-dax"] == "pass", done.stdout

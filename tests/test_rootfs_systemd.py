@@ -10,7 +10,7 @@ from kata_toolkit.errors import InputError, Where
 from kata_toolkit.rootfs.systemd import SERVICE_MARK
 from kata_toolkit.rootfs.tar_write import write_tar
 from kata_toolkit.rootfs.tree import Kind, Node, Tree
-from kata_toolkit.spec.model import Artifact, OverlayEntry, TarballRootfs
+from kata_toolkit.spec.model import GivenFile, OverlayEntry, TarballRootfs
 from kata_toolkit.stages.rootfs import RootfsStage
 
 UNITS = b"usr/lib/systemd/system"
@@ -33,7 +33,7 @@ def guest(folder: Path, nodes: dict[bytes, Node | bytes], *overlay: OverlayEntry
     """The root file system that the stage makes of a tar with these nodes."""
     archive = folder / "root.tar"
     write_tar(tree_of(nodes), archive)
-    source = TarballRootfs(Artifact(archive), overlay, "systemd", WHERE)
+    source = TarballRootfs(GivenFile(archive), overlay, "systemd", WHERE)
     entry = build([Given("agent", {"init": AGENT}), RootfsStage(source)], "rootfs", folder)
     return tar_tree(entry.path("rootfs.tar"))
 

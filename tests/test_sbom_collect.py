@@ -22,7 +22,7 @@ from kata_toolkit.sbom.purl import purl_of
 from kata_toolkit.sbom.sources import sources_json
 from kata_toolkit.sbom.spdx import spdx_json
 from kata_toolkit.spec.load import load_spec
-from kata_toolkit.spec.model import Artifact, Spec, TarballKernel
+from kata_toolkit.spec.model import GivenFile, Spec, TarballKernel
 from kernel_harness import Bench, kernel_stages, member, tarball, tree_members
 from sbom_checks import require_complete, require_cyclonedx, require_spdx
 
@@ -88,7 +88,7 @@ def test_a_compiled_kernel_with_its_patches(spec: Spec, bench: Bench, tmp_path: 
     archive = tarball(tmp_path / "linux.tar.xz", [*members, member("linux-6.12.9/LICENSES/preferred/MIT", b"MIT\n")])
     (tmp_path / "b.patch").write_text(PATCH)
     (tmp_path / "a.patch").write_text(PATCH.replace("B", "C").replace("A small kernel", "B"))
-    source = TarballKernel(Artifact(path=archive))
+    source = TarballKernel(GivenFile(path=archive))
     stages = kernel_stages(source, patches=(tmp_path / "b.patch", tmp_path / "a.patch"))
     entries = bench.build(stages, "kernel")
     collection = of_entries(spec, bench, entries)

@@ -9,11 +9,11 @@ import pytest
 from kata_toolkit.errors import InputError, Where
 from kata_toolkit.spec.load import load_spec, load_specs
 from kata_toolkit.spec.model import (
-    Artifact,
     BinaryAgent,
     BuiltinAgent,
     CargoAgent,
     DebianKernel,
+    GivenFile,
     Hypervisor,
     Image,
     Initrd,
@@ -117,11 +117,11 @@ def test_the_kinds_of_kernel_source(tmp_path: Path) -> None:
 
     assert source("{kind: debian}") == DebianKernel("linux-source-6.12")
     assert source("{kind: tree, path: tree}") == TreeKernel(tmp_path / "tree")
-    assert source("{kind: tarball, path: linux.tar.xz}") == TarballKernel(Artifact(tmp_path / "linux.tar.xz"))
+    assert source("{kind: tarball, path: linux.tar.xz}") == TarballKernel(GivenFile(tmp_path / "linux.tar.xz"))
     url = "https://example.org/linux.tar.xz"
-    assert source(f"{{kind: tarball, url: '{url}', sha256: {DIGEST}}}") == TarballKernel(Artifact(None, url, DIGEST))
+    assert source(f"{{kind: tarball, url: '{url}', sha256: {DIGEST}}}") == TarballKernel(GivenFile(None, url, DIGEST))
     assert source(f"{{kind: prebuilt, vmlinux: {{path: vmlinux, sha256: {DIGEST}}}, config: {{path: config}}}}") == (
-        PrebuiltKernel(Artifact(tmp_path / "vmlinux", None, DIGEST), config=Artifact(tmp_path / "config"))
+        PrebuiltKernel(GivenFile(tmp_path / "vmlinux", None, DIGEST), config=GivenFile(tmp_path / "config"))
     )
 
 
@@ -132,7 +132,7 @@ def test_the_kinds_of_agent(tmp_path: Path) -> None:
     def agent(text: str) -> object:
         return spec_of(tmp_path, f"agent: {text}").agent
 
-    binary = Artifact(tmp_path / "agent")
+    binary = GivenFile(tmp_path / "agent")
     assert agent("{kind: builtin}") == BuiltinAgent()
     assert agent("{kind: binary, path: agent}") == BinaryAgent(binary, None)
     assert agent("{kind: binary, path: agent, policy: allow-all}") == BinaryAgent(binary, "allow-all")

@@ -8,10 +8,10 @@ from .kata.guest import plugs_dimms
 from .pipeline.layout import extension_stage
 from .pipeline.stage import Stage
 from .spec.model import (
-    Artifact,
     BinaryAgent,
     BuiltinAgent,
     DebianRootfs,
+    GivenFile,
     KernelSource,
     MinimalRootfs,
     OciRootfs,
@@ -86,7 +86,7 @@ def outputs_of(spec: Spec) -> tuple[str, ...]:
     return ("kernel", *config, *_roots(spec), *extensions, *vmm, "runtime_config", "wrapper", "wiring", "licences")
 
 
-def _fetched_agent(spec: Spec) -> Artifact | None:
+def _fetched_agent(spec: Spec) -> GivenFile | None:
     """The file that holds the agent, if it is given by url."""
     agent = spec.agent
     if isinstance(agent, BinaryAgent):
@@ -136,7 +136,7 @@ def _mounter(spec: Spec) -> tuple[Stage, ...]:
     return (ExtensionMountStage(spec.arch),)
 
 
-def _fetched_extensions(spec: Spec) -> tuple[tuple[str, Artifact], ...]:
+def _fetched_extensions(spec: Spec) -> tuple[tuple[str, GivenFile], ...]:
     """The files of extension images that are given by url."""
     sources = [(extension_stage(extension.name), extension.source) for extension in spec.extensions]
     return tuple((n, s.archive) for n, s in sources if isinstance(s, TarballRootfs) and s.archive.url)

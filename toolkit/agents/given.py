@@ -11,7 +11,7 @@ from ..errors import InputError, ToolError
 from ..pipeline.files import copy_checked
 from ..pipeline.given import given_file
 from ..pipeline.stage import Inputs, Recipe, Work
-from ..spec.model import Artifact, BinaryAgent, TarballAgent
+from ..spec.model import BinaryAgent, GivenFile, TarballAgent
 from ..spec.suggest import did_you_mean
 from .kind import PROGRAM, AgentKind, require_fit
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MAX_LINKS = 40  # as many as the kernel follows
 
 
-def _taken(artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
+def _taken(artifact: GivenFile, inputs: Inputs) -> tuple[Path, str]:
     return given_file(artifact, "agent", inputs, "agent")
 
 

@@ -1,7 +1,7 @@
 """Renders docs/kernel-profiles.md from the profiles and features: ``python -m kata_toolkit.kconfig.profile_page``.
 
-What a feature saves comes from kernel-configs/kernel-cost.json, the measured table that `kernel cost` writes; a feature that was
-not measured has a dash there.
+What a feature saves comes from kernel-configs/kernel-cost.json, the measured table that `kernel cost` writes; a feature
+that was not measured has a dash there.
 """
 
 from __future__ import annotations

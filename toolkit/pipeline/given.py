@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError, Where
-from ..spec.model import Artifact
+from ..spec.model import GivenFile
 from .stage import Inputs
 
 
-def given_file(given: Artifact, fetched: str, inputs: Inputs, key: str, where: Where | None = None) -> tuple[Path, str]:
+def given_file(
+    given: GivenFile, fetched: str, inputs: Inputs, key: str, where: Where | None = None
+) -> tuple[Path, str]:
     """The file and its sha256: on this machine, or as the sources stage has fetched it under that name.
 
     ``key``: the place in the spec that may hold it to a digest. Raises NotBuiltYet before it is here, InputError when

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import Problem, Where
-from .model import Artifact, Spec
+from .model import GivenFile, Spec
 from .paths import check_file
 from .yamltree import Steps, Tree
 
@@ -40,7 +40,7 @@ class Read:
         return path in self.partly or any(path[:depth] in self.unusable for depth in range(len(path) + 1))
 
 
-def given_file(artifact: Artifact, tree: Tree, path: Steps) -> Iterator[Problem]:
+def given_file(artifact: GivenFile, tree: Tree, path: Steps) -> Iterator[Problem]:
     """What is wrong with a file that the spec gives by path."""
     if artifact.path:
         yield from check_file(artifact.path, tree.value_where((*path, "path")))

@@ -11,7 +11,6 @@ from ..errors import Where
 from ..kata.flavours import flavour
 from .model import (
     Agent,
-    Artifact,
     BinaryAgent,
     BuiltinAgent,
     CargoAgent,
@@ -21,6 +20,7 @@ from .model import (
     FeatureChanges,
     FolderRootfs,
     GitKernel,
+    GivenFile,
     Hypervisor,
     Image,
     Initrd,
@@ -235,9 +235,9 @@ def _source(value: Document, base: Path, tree: Tree) -> KernelSource:
     )
 
 
-def _artifact(value: Document, base: Path) -> Artifact:
+def _artifact(value: Document, base: Path) -> GivenFile:
     path = base / value["path"] if "path" in value else None
-    return Artifact(path, value.get("url"), value.get("sha256"))
+    return GivenFile(path, value.get("url"), value.get("sha256"))
 
 
 def _agent(value: Document, base: Path, tree: Tree) -> Agent:

@@ -16,7 +16,7 @@ from ..elf import read_program
 from ..errors import InputError, ToolError
 from ..pipeline.given import given_file
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
-from ..spec.model import Artifact, PackagedKernel
+from ..spec.model import GivenFile, PackagedKernel
 
 PACKAGE = "package.json"
 LICENCES = "licences"
@@ -142,7 +142,7 @@ class PackagedKernelStage(Stage):
 
 def package_file(source: PackagedKernel, inputs: Inputs) -> tuple[Path, str]:
     """The .deb and its sha256. Raises NotBuiltYet before it is here, InputError for a wrong digest."""
-    return given_file(source.deb or Artifact(), "kernel", inputs, "kernel.source.deb", source.where)
+    return given_file(source.deb or GivenFile(), "kernel", inputs, "kernel.source.deb", source.where)
 
 
 def package_name(source: PackagedKernel) -> str:

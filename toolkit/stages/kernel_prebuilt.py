@@ -13,7 +13,7 @@ from ..arch import MAGIC_AT, Arch, arch_of
 from ..errors import InputError
 from ..pipeline.given import given_file
 from ..pipeline.stage import Inputs, Recipe, Stage, Work
-from ..spec.model import Artifact, PrebuiltKernel
+from ..spec.model import GivenFile, PrebuiltKernel
 
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
 _BANNER = re.compile(rb"Linux version (\d+\.\d+[^\s\x00]*) ")
@@ -51,10 +51,10 @@ class PrebuiltKernelStage(Stage):
             _require_compressed(work.out / "vmlinuz", self.source.bzimage.name, arch_of(self.arch))
         (work.out / "release").write_text(_release(vmlinux, name) + "\n")
 
-    def _file(self, part: str, artifact: Artifact, inputs: Inputs) -> tuple[Path, str]:
+    def _file(self, part: str, artifact: GivenFile, inputs: Inputs) -> tuple[Path, str]:
         return given_file(artifact, f"kernel-{part}", inputs, f"kernel.source.{part}", self.source.where)
 
-    def _parts(self) -> dict[str, Artifact]:
+    def _parts(self) -> dict[str, GivenFile]:
         parts = {part: getattr(self.source, part) for part in _NAMES}
         return {part: artifact for part, artifact in parts.items() if artifact}
 

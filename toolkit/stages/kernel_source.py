@@ -16,7 +16,7 @@ from ..patches import PATCH, require_inside
 from ..pipeline.files import copy_checked
 from ..pipeline.given import given_file
 from ..pipeline.stage import Command, Inputs, Recipe, Stage, Work
-from ..spec.model import Artifact, GitKernel, KernelSource, Patch, TarballKernel, TreeKernel
+from ..spec.model import GitKernel, GivenFile, KernelSource, Patch, TarballKernel, TreeKernel
 
 _LICENCES = ("COPYING", "LICENSES")  # Documentation/process/license-rules.rst
 
@@ -30,7 +30,7 @@ class KernelOrigin:
 
     def archive(self, inputs: Inputs) -> tuple[Path, str]:
         """The archive of a source that is one, and its sha256. Raises NotBuiltYet, InputError when it is missing."""
-        given = self.source.archive if isinstance(self.source, TarballKernel) else Artifact()
+        given = self.source.archive if isinstance(self.source, TarballKernel) else GivenFile()
         return given_file(given, "kernel", inputs, "kernel.source")
 
     def identity(self, inputs: Inputs) -> str:

@@ -15,9 +15,9 @@ from ..download import Pool, copy_file, download
 from ..errors import InputError, ToolError
 from ..pipeline.stage import Command, Inputs, Lookup, Missing, Recipe, Stage, Work
 from ..spec.model import (
-    Artifact,
     DebianKernel,
     GitKernel,
+    GivenFile,
     KernelSource,
     OciRootfs,
     PackagedKernel,
@@ -45,11 +45,11 @@ class SourcesStage(Stage):
     fetches: ClassVar[bool] = True
 
     kernel: KernelSource | None
-    agent: Artifact | None = None
-    rootfs: Artifact | None = None
+    agent: GivenFile | None = None
+    rootfs: GivenFile | None = None
     image: OciRootfs | None = None
     arch: str = "x86_64"
-    extensions: tuple[tuple[str, Artifact], ...] = ()
+    extensions: tuple[tuple[str, GivenFile], ...] = ()
 
     def plan(self, inputs: Inputs) -> Recipe:
         """Raises InputError when the package or its pinned version or digest is unknown, ToolError without apt."""
@@ -113,9 +113,9 @@ class SourcesStage(Stage):
         image = self.image is not None
         return packaged or image or isinstance(self.kernel, DebianKernel | GitKernel) or bool(self._artifacts())
 
-    def _artifacts(self) -> dict[str, Artifact]:
+    def _artifacts(self) -> dict[str, GivenFile]:
         """What is to be fetched by url, by its name in the output."""
-        named: dict[str, Artifact | None] = {"agent": self.agent, "rootfs": self.rootfs, **dict(self.extensions)}
+        named: dict[str, GivenFile | None] = {"agent": self.agent, "rootfs": self.rootfs, **dict(self.extensions)}
         if isinstance(self.kernel, TarballKernel):
             named["kernel"] = self.kernel.archive
         elif isinstance(self.kernel, PackagedKernel):
@@ -260,7 +260,7 @@ class SourcesStage(Stage):
         copy_file(Pool(work.inputs.cache).bring(item["sha256"], fetch, url), target)
 
 
-def _as_item(artifact: Artifact) -> dict[str, Any]:
+def _as_item(artifact: GivenFile) -> dict[str, Any]:
     return {"kind": "url", "url": artifact.url, "sha256": artifact.sha256}
 
 
