@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kata_toolkit.checks import Verdict
 from kata_toolkit.vm import other_roots, sharing
-from kata_toolkit.vm.agent_client import AgentClient
+from kata_toolkit.vm.agent_client import AgentClient, AgentSilent
 from kata_toolkit.vm.built_set import BuiltSet
 from kata_toolkit.vm.checks import agent, containers, features, hotplug, power, shares
 from kata_toolkit.vm.checks.container_table import CASES, Case
@@ -253,3 +253,16 @@ def test_a_guest_that_died_is_booted_again_for_the_next_check(evidence: Evidence
     time.sleep(0.1)
     assert verdict("container-output", evidence).status == "pass"
     assert evidence.guest() is not first
+
+
+def test_a_program_that_hangs_costs_its_check_and_not_the_next(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kata_toolkit.vm.inside.RUN_SECONDS", 0.5)
+    inside = evidence.inside()
+    with pytest.raises(AgentSilent):
+        inside.sh("sleep 1000")
+    monkeypatch.undo()
+    begin = time.monotonic()
+    assert verdict("container-user", evidence).status == "pass"
+    assert time.monotonic() - begin < 30
