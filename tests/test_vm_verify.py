@@ -60,6 +60,12 @@ def test_a_part_is_looked_at_again_and_proves_nothing(tool: Path, built_set: Pat
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "looked at: 1 passed")
 
 
+def test_a_part_of_which_nothing_could_be_checked_is_no_success(tool: Path, built_set: Path) -> None:
+    code, report = verify(tool, built_set, "--only", "extensions")
+    assert (code, report["ok"]) == (1, True)
+    assert verify(tool, built_set, "--only", "extensions", "--allow-skipped")[0] == 0
+
+
 def test_quick_makes_what_the_sets_own_guest_shows(built_set: Path) -> None:
     with Evidence(BuiltSet.load(built_set), Options(accel="tcg"), note=lambda text: None) as evidence:
         table = [check for check in QUICK if not check.id.startswith(("container-", "budget-"))]

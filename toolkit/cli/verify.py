@@ -64,8 +64,9 @@ def verify(
         typer.echo(json_module.dumps(report.as_json(), indent=2))
     else:
         print_proof(report)
-    if report.exit_code and not (allow_skipped and report.ok):
-        raise typer.Exit(report.exit_code)
+    nothing = all(verdict.status == "skip" for verdict in report.verdicts.values())  # of a part that was asked for
+    if (report.exit_code or nothing) and not (allow_skipped and report.ok):
+        raise typer.Exit(report.exit_code or 1)
 
 
 def proof_of(
