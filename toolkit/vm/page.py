@@ -27,7 +27,7 @@ over vsock with an agent that knows only that. So every agent is held to the sam
 - Exit status: 0 when nothing failed and the guest booted and ran a container ({essential}); 1 when a check
   failed, or one of those could not be made; 3 when only a tool failed. `--allow-skipped`: 0 as long as nothing failed.
 - `--quick` makes only the {quick} checks that the set's own guest can show (or that need none). `--only 'container-*'`
-  looks again at a part; it proves nothing, leaves the last report as it is, and exits with 1 when all of it was skipped.
+  looks again at a part; it proves nothing, leaves the last report as it is, and exits with 1 when all was skipped.
 - `--json` is one document (`schemas/checks.schema.json`). A check's name does not change between versions.
 - `build --verify` makes all of them, as `make build` does.
 
