@@ -76,7 +76,7 @@ def test_nothing_is_proved_where_no_container_could_run(tool: Path, built_set: P
     done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1, done.stderr
     assert "this host has no busybox to lend" in done.stdout
-    assert "not proved here: container-output\nNOT proved: 5 passed" in done.stdout
+    assert "not proved here: container-output\nNOT proved: " in done.stdout
     done = subprocess.run([*argv, "--allow-skipped"], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, "NOT proved" in done.stdout) == (0, True)
 
