@@ -20,13 +20,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import density
 import images
 from guests import GUESTS, measured
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TOOL = str(Path(sys.executable).with_name("kata-toolkit"))
-PARTS = ("start_up", "images", "guests")
+PARTS = ("start_up", "images", "guests", "density")
 TWO_COMMANDS = """
 import typer
 app = typer.Typer()
@@ -122,6 +123,8 @@ def main() -> None:
         result["images"] = images.measured(work, options.runs)
     if "guests" in options.only:
         result["guests"] = measured(work, options.guests, cold=options.cold)
+    if "density" in options.only:
+        result["density"] = density.measured(work)
     text = json.dumps(result, indent=2) + "\n"
     latest.write_text(text)
     sys.stdout.write(text)
