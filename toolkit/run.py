@@ -1,4 +1,4 @@
-"""The only place that starts a process.
+"""The only place that starts a process (but for the one that clears up after us: `warden.py`).
 
 Argv lists only, an environment from scratch, stdin closed, output streamed to a log, and a failure that can be
 pasted into a shell. Every child leads its own process group, so that nothing outlives us on an error or Ctrl-C.
@@ -21,11 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
+from . import warden
 from .errors import InternalError, ToolError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Held back while a child is made: between fork and exec it is a copy of us, with our handlers.
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _KILL_GRACE_SECONDS = 3.0
 _TAIL_LINES = 30
 
@@ -120,6 +121,7 @@ def spawn(
         raise ToolError(f"cannot run {argv[0]}: {error.strerror}") from error
     finally:
         _let_in(before, process)
+    warden.started(process.pid)
     return process
 
 
@@ -154,6 +156,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         # The leader is gone; what it left in its group goes too.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        warden.ended(process.pid)
         return
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -95,8 +96,9 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with its status (see the table in the README)."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signum == signal.SIGINT or signal.getsignal(signum) is not signal.SIG_IGN:  # as below nohup
+            signal.signal(signum, _interrupt)
     _open_missing_streams()
     status = run(sys.argv[1:])
     try:
@@ -116,14 +118,21 @@ def _open_missing_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # what a locale cannot write is no reason to fail either
 
 
-_signals: list[int] = []
-"""The signals that interrupted us. Some typers turn KeyboardInterrupt into an exit status, which could be a
-container's as well."""
+_CLEANUP_SECONDS = 5.0
+_signals: list[float] = []
+"""When signals interrupted us. Some typers turn KeyboardInterrupt into an exit status, which could be a container's
+as well."""
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM ends us as Ctrl-C does: children stopped, temporary files removed."""
-    _signals.append(signum)
+    """SIGTERM and SIGHUP end us as Ctrl-C does: children stopped, temporary files removed.
+
+    That takes a moment, in which more signals (a terminal that closes sends several) do not keep us from it.
+    """
+    now = time.monotonic()
+    if _signals and now - _signals[0] < _CLEANUP_SECONDS:
+        return
+    _signals.append(now)
     raise KeyboardInterrupt
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
+from .. import warden
 from ..errors import InputError, ToolError
 from . import elf_sections
 from .fields import byte_differences
@@ -69,8 +69,8 @@ def _packed(old: Path, new: Path, role: str, packings: list[str | None]) -> Iter
     if packings[0] is None or packings[1] is None or packings[0] != packings[1]:
         yield f"it is compressed with {packings[0] or 'nothing that is known'}, rebuilt with {packings[1]}"
         return
-    with tempfile.TemporaryDirectory(prefix="kata-toolkit-differ-") as folder:
-        plain = [Path(folder) / name for name in ("old", "new")]
+    with warden.temporary_folder("differ") as folder:
+        plain = [folder / name for name in ("old", "new")]
         for packed, target in zip((old, new), plain, strict=True):
             try:
                 unpack(packed, packings[0], target)

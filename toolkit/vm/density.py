@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from .. import warden
 from ..checks import Skipped
 from ..errors import CheckError, KataToolkitError
 from . import memory, other_roots, sharing
@@ -114,7 +113,7 @@ class Density:
 
     def _ways(self, guest: Guest, options: Options, undo: ExitStack) -> dict[str, Callable[[], Session]]:
         """How a guest of each way is booted, for those that the set's kernel can be booted in."""
-        folder = Path(undo.enter_context(TemporaryDirectory(prefix="kata-toolkit-density-")))
+        folder = undo.enter_context(warden.temporary_folder("density"))
         found: dict[str, Callable[[], Session]] = {}
         for way, driver in (("dax", "nvdimm"), ("virtio-blk", "virtio-blk"), ("initrd", None)):
             if way not in self.request.ways:

@@ -10,11 +10,10 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import run
+from .. import run, warden
 from ..checks import Skipped
 from ..elf import read_program
 from ..errors import InputError
@@ -43,8 +42,7 @@ def folder() -> Iterator[Path]:
     if busybox is None or not _static(busybox):
         found = "has no busybox" if busybox is None else f"has in {busybox} no static one"
         raise Skipped(f"the guest has no shell tools, and this host {found} to lend", "apt-get install busybox-static")
-    with tempfile.TemporaryDirectory(prefix="kata-toolkit-root-") as name:
-        root = Path(name)
+    with warden.temporary_folder("root") as root:
         (root / GUEST.lstrip("/")).mkdir()
         (root / "bin").mkdir()
         shutil.copyfile(busybox, root / "bin" / "busybox")

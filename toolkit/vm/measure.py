@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .. import warden
 from ..errors import CheckError
 from . import exits, machines
 from .built_set import Guest
@@ -82,13 +82,14 @@ def measure(guest: Guest, *, container: bool = True, large: bool = False, withou
     the kernel's command line to leave out. Raises what `Session.boot` raises; CheckError when the container fails.
     """
     options = replace(_options(guest), without_params=tuple(without))
-    with tempfile.NamedTemporaryFile(prefix="kata-toolkit-trace-") as trace:
-        with Session.boot(_fixed(guest), replace(options, trace=trace.name), note=_nothing) as session:
-            answered = os.fstat(trace.fileno()).st_size  # the events up to now; QEMU writes each out at once
+    with warden.temporary_folder("trace") as folder:
+        trace = folder / "events"
+        with Session.boot(_fixed(guest), replace(options, trace=str(trace)), note=_nothing) as session:
+            answered = trace.stat().st_size  # the events up to now; QEMU writes each out at once
             if container:
                 first_output(session)
             found = figures(session.agent.metrics(), MEMORY_MIB, guest.arch)
-        found = replace(found, **_exits(Path(trace.name), answered))
+        found = replace(found, **_exits(trace, answered))
     if large:
         options = replace(options, memory_mib=LARGE_MEMORY_MIB)
         with Session.boot(_fixed(guest), options, note=_nothing) as session:

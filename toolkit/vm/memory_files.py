@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .. import warden
 from ..errors import InputError, ToolError, relative
 
 _SHM = Path("/dev/shm")  # noqa: S108 -- a folder of our own is made in it
@@ -87,9 +88,10 @@ def beside(folder: Path) -> Iterator[Path]:
     """A new folder that takes the place of ``folder`` when the block ends well, and goes when it does not."""
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        yield work
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
+        with warden.removed(work):
+            yield work
+            if folder.exists():
+                shutil.rmtree(folder)
+            work.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

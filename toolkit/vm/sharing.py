@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from .. import run
+from .. import run, warden
 from ..checks import Skipped
 from ..errors import ToolError
 from .options import Options
@@ -43,7 +42,7 @@ def share(options: Options, config: Mapping[str, str], undo: ExitStack) -> tuple
 
     ``config``: the guest's kernel configuration. Raises Skipped when no way is there.
     """
-    base = Path(undo.enter_context(TemporaryDirectory(prefix="kata-toolkit-share-")))
+    base = undo.enter_context(warden.temporary_folder("share"))
     folders: dict[str, Path] = {}
     missing: dict[str, Skipped] = {}
     extra: list[str] = []

@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from .. import warden
 from ..errors import InputError, ToolError, relative
 from ..kconfig.config import read_config
 from . import device_state, machines, memory_files
@@ -168,8 +168,8 @@ def temporary(
     built: BuiltSet, options: Options, *, note: Callable[[str], None] = lambda text: None
 ) -> Iterator[Template]:
     """A template for as long as the block runs."""
-    with tempfile.TemporaryDirectory(prefix="kata-toolkit-", dir=memory_files.tmpfs()) as parent:
-        yield create(built, options, Path(parent) / "template", note=note)
+    with warden.temporary_folder("template", memory_files.tmpfs()) as parent:
+        yield create(built, options, parent / "template", note=note)
 
 
 def default_folder(name: str) -> Path:

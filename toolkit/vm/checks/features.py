@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from ... import resources, run
+from ... import resources, run, warden
 from ...arch import arch_of_uname
 from ...checks import FAIL, PASS, Check, Skipped, Verdict
 from ...errors import ToolError
@@ -130,8 +128,8 @@ def _compiled(evidence: Evidence) -> bytes:
     folders = (f"/usr/include/{arch.uname}-linux-gnu", "/usr/include") if arch.native else ()
     headers = [word for folder in folders for word in ("-idirafter", folder)]
     source = resources.resource("templates", "proof", "nftables.c")
-    with TemporaryDirectory(prefix="kata-toolkit-probe-") as folder:
-        target = Path(folder, "nftables")
+    with warden.temporary_folder("probe") as folder:
+        target = folder / "nftables"
         argv = [compiler.command, "-Os", *CFLAGS, *LDFLAGS, *headers, "-o", str(target), str(source)]
         try:
             run.run(argv, timeout=60)
