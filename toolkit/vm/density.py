@@ -225,6 +225,7 @@ def _row(sessions: Sequence[Session]) -> dict[str, Any]:
     return {
         "count": len(sessions),
         "total": asdict(total),
+        "median_pss_kib": round(median(one.pss_kib for one in each)),
         "last": asdict(each[-1]),
         "last_parts_kib": {name: part.pss_kib for name, part in parts.items()},
         "last_image_rss_kib": parts["image"].rss_kib,
