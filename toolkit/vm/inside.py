@@ -16,6 +16,7 @@ from .qmp import Qmp
 from .session import Session
 
 RUN_SECONDS = 60.0
+_KILL_SECONDS = 10.0
 _BIND = Mount(host_root.GUEST, "/", "bind", ("bind", "ro"))
 
 
@@ -111,6 +112,7 @@ class Inside:
             except AgentSilent:
                 # Nothing that a check runs takes so long. The next check gets a new guest, and waits for none of this.
                 self.session.vmm.kill()
+                self.session.vmm.wait(_KILL_SECONDS)
                 raise
 
     def sh(

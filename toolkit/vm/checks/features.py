@@ -12,6 +12,7 @@ from ...static_c import CFLAGS, LDFLAGS, StaticC
 from .. import agent_pb2 as pb
 from ..evidence import Evidence, text
 from ..oci import CAPABILITIES, Mount
+from .common import needs
 
 # Kernel source: init/Kconfig, kernel/cgroup; perf_event is always there and never listed.
 _CONTROLLERS: Mapping[str, str] = {
@@ -33,11 +34,6 @@ _CHANGED = "low up /run/all: a /run/low: a b"
 
 def _promised(evidence: Evidence, symbols: Mapping[str, str]) -> list[str]:
     return sorted(name for name, symbol in symbols.items() if evidence.config.get(symbol) in ("y", "m"))
-
-
-def _needs(evidence: Evidence, symbol: str) -> None:
-    if evidence.config.get(symbol) not in ("y", "m"):
-        raise Skipped(f"the set's kernel is built without {symbol}")
 
 
 def cgroups(evidence: Evidence) -> Verdict:
@@ -78,7 +74,7 @@ def namespaces(evidence: Evidence) -> Verdict:
 
 def overlay(evidence: Evidence) -> Verdict:
     """An overlay, mounted by the agent, hides what is changed and removed in it from the folder below."""
-    _needs(evidence, "CONFIG_OVERLAY_FS")
+    needs(evidence, "CONFIG_OVERLAY_FS")
     inside = evidence.inside()
     low = _PROOF.replace("/run/", "/run/guest/", 1) + "/low"
     below = Mount("/run/guest", "/run", "bind", ("rbind", "rw"))
@@ -95,7 +91,7 @@ def overlay(evidence: Evidence) -> Verdict:
 
 def seccomp(evidence: Evidence) -> Verdict:
     """The kernel has the actions that engines' profiles use, and the agent says that it applies profiles."""
-    _needs(evidence, "CONFIG_SECCOMP_FILTER")
+    needs(evidence, "CONFIG_SECCOMP_FILTER")
     actions = evidence.read("/proc/sys/kernel/seccomp/actions_avail").decode().split()
     missing = [name for name in ("kill_process", "kill_thread", "trap", "errno", "log", "allow") if name not in actions]
     if missing:
@@ -108,8 +104,8 @@ def seccomp(evidence: Evidence) -> Verdict:
 def nftables(evidence: Evidence) -> Verdict:
     """A container that may do so makes a table, a chain and a rule of nftables, and the kernel lists them. A small
     program of our own does it, compiled here: guests have no nft."""
-    _needs(evidence, "CONFIG_NF_TABLES")
-    _needs(evidence, "CONFIG_NF_TABLES_INET")
+    needs(evidence, "CONFIG_NF_TABLES")
+    needs(evidence, "CONFIG_NF_TABLES_INET")
     program = _compiled(evidence)
     script = "cat >/run/nftables && chmod +x /run/nftables && /run/nftables"
     done = evidence.inside().sh(script, process=_ADMIN, stdin=program)
