@@ -130,6 +130,9 @@ def _plugged(basis: Basis) -> Plan:
         # arch/x86/kernel/acpi/boot.c. As on VMware, which it tells by the machine's serial number, it does.
         extra = (*options.extra, "-smbios", "type=1,serial=VMware-56")
         options = replace(options, cpu_flags="-hypervisor", extra=extra)
+        # The port by which it asks VMware belongs to the keyboard controller's chip, which may be trimmed.
+        kept = [word for word in guest.machine_accelerators.split(",") if word and word != "i8042=off"]
+        guest = replace(guest, machine_accelerators=",".join(kept))
     return Plan(guest, options, ExitStack())
 
 
