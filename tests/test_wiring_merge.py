@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import stat
 import subprocess
 import tomllib
@@ -359,7 +360,7 @@ def test_what_cannot_be_parsed_is_refused_with_line_and_column(
         ("containerd", "root = '/x'\n", "no version, so it is version 1"),
         ("containerd", "version = 1\n", "is version 1"),
         ("containerd", "version = 5\n", "is version 5"),
-        ("containerd", "version = '2'\n", "is version 2"),
+        ("containerd", "version = '2'\n", "is version '2'"),
         ("containerd", "version = true\n", "is version True"),
         ("containerd", "version = [2]\n", "is version"),
         ("containerd", "version = 2\nplugins = 1\n", "plugins is no table"),
@@ -380,6 +381,44 @@ def test_a_document_of_another_shape_is_refused(tmp_path: Path, manager: str, te
     assert file.read_text() == text
 
 
+@pytest.mark.parametrize("remove", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# <<< kata-toolkit wire: kata-toy\n", ""),  # our end is lost: what others wrote would go with the block
+        ("# >>> kata-toolkit wire: kata-toy\n", "# >>> kata-toolkit wire: kata-toy\n" * 2),
+        (
+            "# <<< kata-toolkit wire: kata-toy\n",
+            "# <<< kata-toolkit wire: kata-toy\n[x]\n# <<< kata-toolkit wire: kata-toy\n",
+        ),
+        ("# <<< kata-toolkit wire: kata-toy\n", "# <<< kata-toolkit wire: kata-toy\nkey = 1\n"),  # of our last table
+        ("# first\n", 'x = """\n# >>> kata-toolkit wire: kata-toy\n# <<< kata-toolkit wire: kata-toy\n"""\n'),
+    ],
+)
+def test_a_block_that_cannot_be_told_from_the_rest_is_left_alone(
+    tmp_path: Path, old: str, new: str, remove: bool
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("version = 2\n# first\n[debug]\nlevel = 'info'\n")
+    run("containerd", file)
+    text = file.read_text().replace(old, new)
+    assert text != file.read_text()
+    file.write_text(text)
+    with pytest.raises(InputError, match="cannot be told from what is around it"):
+        run("containerd", file, remove=remove)
+    assert file.read_text() == text
+
+
+def test_a_block_is_known_with_other_ends_of_lines(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    before = "version = 2\n[debug]\nlevel = 'info'\n"
+    file.write_text(before)
+    run("containerd", file)
+    file.write_bytes(file.read_bytes().rstrip().replace(b"\n", b"\r\n"))  # as an editor may leave it
+    run("containerd", file, remove=True)
+    assert file.read_bytes() == before.replace("\n", "\r\n").encode()
+
+
 def test_what_is_no_text_or_no_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"ok = 1\nx = '\xff'\n")
@@ -390,6 +429,11 @@ def test_what_is_no_text_or_no_file_is_refused(tmp_path: Path) -> None:
         run("crio", tmp_path)
     with pytest.raises(InputError, match="is no file"):
         run("crio", file / "below")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name in ("pipe", "device"):  # neither waited for nor replaced
+        with pytest.raises(InputError, match="is no file"):
+            run("crio", tmp_path / name)
     file.write_bytes(b"#" * (5 << 20))
     with pytest.raises(InputError, match="larger than"):
         run("crio", file)

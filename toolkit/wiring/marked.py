@@ -43,6 +43,9 @@ class Edited:
 
 def parse(text: str, file: Path) -> dict[str, Any]:
     """The document. Raises InputError with the place of the mistake."""
+    if text.startswith("\ufeff"):
+        message = "begins with a byte-order mark, which TOML does not have"
+        raise InputError(message, where=Where(str(file), 1, 1), hint=f"sed -i '1s/^\\xef\\xbb\\xbf//' {file}")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -166,6 +169,49 @@ def _with(document: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, An
     return result
 
 
+def require_whole_blocks(text: str, file: Path) -> None:
+    """Raise InputError unless each block can be taken out, and nothing else changes its meaning with it: a mark is
+    lost, stands within a value, or somebody's keys stand behind a block, where they belong to its last table.
+    """
+    document = parse(text, file)
+    for owner in sorted(owners(text)):
+        begin, end = _marks(owner)
+        outside, had = _without_block(text, owner)
+        lines = text.splitlines()
+        number = next((n for n, line in enumerate(lines, 1) if line.startswith(begin)), 0)
+        once = lines.count(end) == 1 and sum(line in (begin, begin + _UNENDED) for line in lines) == 1
+        if not (had and once and document == _merged(outside, _body(text, begin, end))):
+            raise InputError(
+                f"the block of {owner} cannot be told from what is around it",
+                where=Where(str(file), number, 1),
+                hint="both its marks must be there once, and keys behind it need a table header of their own",
+            )
+
+
+def _body(text: str, begin: str, end: str) -> str:
+    """What stands between two marks."""
+    return text.partition(begin)[2].partition("\n")[2].partition(f"\n{end}")[0].removesuffix("\r")
+
+
+def _merged(*texts: str) -> dict[str, Any] | None:
+    """What the documents say together; None where one is none."""
+    merged: dict[str, Any] = {}
+    try:
+        for text in texts:
+            _merge(merged, tomllib.loads(text))
+    except tomllib.TOMLDecodeError:
+        return None
+    return merged
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
 def _marks(owner: str) -> tuple[str, str]:
     return f"# >>> kata-toolkit wire: {owner}", f"# <<< kata-toolkit wire: {owner}"
 
@@ -183,7 +229,7 @@ def outside(text: str, owner: str) -> str:
 def _without_block(text: str, owner: str) -> tuple[str, bool]:
     """The text without our block; the end of line that we added before it goes too."""
     begin, end = (re.escape(mark) for mark in _marks(owner))
-    pattern = re.compile(rf"^{begin}({re.escape(_UNENDED)})?\n.*?^{end}\n", re.MULTILINE | re.DOTALL)
+    pattern = re.compile(rf"^{begin}({re.escape(_UNENDED)})?\r?\n.*?^{end}(?:\r?\n|\Z)", re.MULTILINE | re.DOTALL)
     found = pattern.search(text)
     if found is None:
         return text, False

@@ -116,6 +116,7 @@ def _edit(text: str, file: Path, wiring: Wiring, handlers: Sequence[Handler], wi
         if wish.remove:
             return daemon_json.drop(text, file, runtimes, force=wish.force)
         return daemon_json.put(text, file, runtimes, force=wish.force)
+    marked.require_whole_blocks(text, file)
     tree, path, first = _toml(text, file, wiring.wrapper, handlers, wish)
     table: Any = tree
     for key in path:
@@ -165,7 +166,7 @@ def _containerd_version(document: Mapping[str, Any], file: Path, default: int) -
     version = document.get("version", 1) if document else default
     if type(version) is not int or version not in trees.CONTAINERD_PLUGINS:
         hint = "containerd config migrate writes it anew" if version == 1 else None
-        told = "has no version, so it is version 1" if "version" not in document else f"is version {version}"
+        told = "has no version, so it is version 1" if "version" not in document else f"is version {version!r}"
         raise InputError(f"this configuration {told}; known are {known}", where=Where(str(file)), hint=hint)
     return version, "" if document else f"{_VERSION.format(version)}\n\n"
 
@@ -174,6 +175,8 @@ def _read(file: Path) -> str | None:
     """The file's text, None when it is not there. Raises InputError."""
     where = Where(str(file))
     try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for, a device replaced
+            raise InputError("is no file", where=where)
         with file.open("rb") as stream:
             data = stream.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
