@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,14 @@ def test_damaged(seed: int, dialect: str) -> None:
         assert all(finding.where.line >= 1 and finding.where.column >= 1 for finding in findings)
         json.dumps([finding.as_json() for finding in findings] + [sarif(findings, Path("/"))])
     assert read > 5, "what is no TOML at all says little"
+
+
+@pytest.mark.parametrize("line", ["k{} = {}\n", "[k{}]\na = {}\n"])
+@pytest.mark.parametrize("table", ["", "[hypervisor.qemu]\n"])
+def test_a_file_full_of_unknown_keys_takes_no_minutes(table: str, line: str) -> None:
+    many = 5000
+    text = table + "".join(line.format(number, number) for number in range(many))
+    began = time.process_time()
+    findings = lint(Group(parse("f.toml", text.encode())), Options("go")).findings
+    assert time.process_time() - began < 8, "the nearest key is looked up for the first ones only"
+    assert sum(finding.rule.startswith("unknown-") for finding in findings) == many

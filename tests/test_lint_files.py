@@ -497,3 +497,22 @@ def test_bind_mounts_may_have_a_suffix_in_rust_only(tmp_path: Path) -> None:
     mounts = f'sandbox_bind_mounts = ["{tmp_path}:ro"]\n'
     assert host(tmp_path, good_host(tmp_path, "rs") + mounts) == []
     assert host(tmp_path, good_host(tmp_path) + mounts) == [("missing-path", "sandbox_bind_mounts")]
+
+
+@pytest.mark.parametrize(
+    ("shared_fs", "level"),
+    [
+        ('"none"', "warning"),
+        (None, "warning"),
+        ('"virtio-fs"', "error"),
+        ('"virtio-fs-nydus"', "error"),
+        ('""', "error"),
+    ],
+)
+def test_the_rust_runtime_looks_at_the_cache_policy_only_where_files_are_shared(
+    tmp_path: Path, shared_fs: str | None, level: str
+) -> None:
+    line = f'shared_fs = {shared_fs}\nvirtio_fs_daemon = "/v"' if shared_fs else ""
+    text = RS.replace('shared_fs = "none"', line).replace("[agent", 'virtio_fs_cache = "bogus"\n[agent')
+    found = report(write(tmp_path, text)).findings
+    assert [finding.level for finding in found if finding.rule == "not-allowed"] == [level]

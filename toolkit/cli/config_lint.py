@@ -135,12 +135,13 @@ def _problem(finding: Finding) -> Problem:
 def _print(groups: Sequence[Group], reports: Sequence[Report], findings: Sequence[Finding]) -> None:
     """The findings with their lines, then a line a configuration."""
     from ..kata.lint.lint import texts
-    from .render_problems import render, wants_color
+    from .render_problems import render_labelled, wants_color
 
     sources = {file: text for group in groups for file, text in texts(group).items()}
     color = wants_color(sys.stdout)
-    for finding in findings:
-        typer.echo(render([_problem(finding)], sources, color=color, label=finding.level), nl=False)
+    labelled = ((finding.level, _problem(finding)) for finding in findings)
+    for text in render_labelled(labelled, sources, color=color):
+        typer.echo(text, nl=False)
     for report in reports:
         counts = [(_count(report.findings, level), level) for level in ("error", "warning", "note")]
         told = ", ".join(f"{number} {level}{'s' if number > 1 else ''}" for number, level in counts if number)

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -59,11 +59,16 @@ def render(
     ``sources`` maps file names to their text; a file that is not in it is read from disk, and one that cannot be
     read is shown without its line.
     """
+    return "".join(render_labelled(((label, problem) for problem in problems), sources, color=color))
+
+
+def render_labelled(
+    problems: Iterable[tuple[str, Problem]], sources: Mapping[str, str] | None = None, *, color: bool = False
+) -> Iterator[str]:
+    """As `render`, a text for each problem, and each with a label of its own."""
     lines_of: dict[str, list[str]] = {name: split_lines(text) for name, text in (sources or {}).items()}
-    out: list[str] = []
-    for problem in problems:
-        out += _problem(problem, lines_of, color, label)
-    return "".join(f"{line}\n" for line in out)
+    for label, problem in problems:
+        yield "".join(f"{line}\n" for line in _problem(problem, lines_of, color, label))
 
 
 def _problem(problem: Problem, lines_of: dict[str, list[str]], color: bool, label: str) -> list[str]:

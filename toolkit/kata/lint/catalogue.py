@@ -246,6 +246,8 @@ _BY_SEVERITY: dict[str, Level] = {"error": "error", "override": "warning", "haza
 _BY_RULE: dict[str, Level] = {
     "create-timeout-left-out": "error",  # no container starts
     "no-way-to-root": "note",  # images that the guest pulls need none; who pulls them is not said in this file
+    "rate-unit": "warning",  # eight times the rate that is written
+    "mem-agent-order": "warning",  # what is written has no effect
     "valid-paths": "note",  # only what a pod asks for is held to the lists
 }
 _ACTS = {
@@ -260,6 +262,8 @@ _ACTS = {
 OWN_ACTS = {
     "create-timeout-left-out": "takes 0 s for it, and every container fails at once",
     "no-way-to-root": "takes it; it works only where the guest pulls the images",
+    "rate-unit": "lets through eight times as much as the description says",
+    "mem-agent-order": "passes them on, and the agent ignores them",
     "valid-paths": "uses the path all the same: the list is about what a pod may ask for",
 }
 

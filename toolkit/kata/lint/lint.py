@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ...spec.model import Dialect
@@ -22,6 +22,9 @@ from .together import conflicts
 from .values import Context, value_findings
 
 Wanted = Literal["auto", "go", "rs", "both"]
+
+_GUESSES = 200
+"""Unknown keys for which the nearest known one is looked up: a file with more is another kind of file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +96,18 @@ def _lint(group: Group, of: Known, kata: str, options: Options) -> Iterator[Find
     merged, twice = merge(group, of)
     yield from twice
     for parts in merged.parts:
-        for one in parts.strays:
-            yield stray(one, of)
+        for number, one in enumerate(parts.strays):
+            yield stray(one, of, guess=number < _GUESSES)
     yield from table_findings(merged)
     arch = options.arch or _arch(merged)
     unusable: list[Item] = []
+    unknown = [item for item in merged.items if item.match is None]
+    guessed = {id(item) for item in unknown[:_GUESSES]}
     for item in merged.items:
-        yield from _item(item, merged, kata, arch, unusable)
+        if item.match is None:
+            yield unknown_key(item, of, guess=id(item) in guessed)
+        else:
+            yield from _item(item, merged, kata, arch, unusable)
     yield from _missing(merged, unusable)
     yield from conflicts(merged, arch, unusable, host=options.host)
     if options.host and not merged.lone:
@@ -107,16 +115,25 @@ def _lint(group: Group, of: Known, kata: str, options: Options) -> Iterator[Find
 
 
 def _item(item: Item, merged: Merged, kata: str, arch: str | None, unusable: list[Item]) -> Iterator[Finding]:
-    if item.match is None:
-        yield unknown_key(item, merged.known)
-        return
     hypervisor = merged.hypervisor_of(item)
     yield from known_key(item, merged.known, hypervisor, kata)
     counts = merged.effective.get(item.identity, item) is item
     found = list(value_findings(item, Context(merged.known, hypervisor, arch, counts)))
+    if item.key == "virtio_fs_cache" and merged.known.dialect == "rs" and not _shares(merged, item.owner):
+        found = [_unchecked(finding) if finding.rule == "not-allowed" else finding for finding in found]
     yield from found
     if any(finding.level == "error" for finding in found):
         unusable.append(item)
+
+
+def _shares(merged: Merged, hypervisor: str | None) -> bool:
+    """Whether files are shared by virtio-fs in the Rust runtime; left out, ``shared_fs`` is none there."""
+    item = merged.effective.get(("hypervisor", hypervisor, "shared_fs"))
+    return item is not None and item.value != "none"
+
+
+def _unchecked(finding: Finding) -> Finding:
+    return replace(finding, level="warning", does="the Rust runtime looks at it only with shared_fs of virtio-fs")
 
 
 def _missing(merged: Merged, unusable: list[Item]) -> Iterator[Finding]:

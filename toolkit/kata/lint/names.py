@@ -28,8 +28,11 @@ def unknown_does(known: Known, table: str, *, drop_in: bool) -> tuple[str, bool]
     return f"the {known.title} ignores it without a word", False
 
 
-def unknown_key(item: Item, known: Known) -> Finding:
-    """Why a key is not known: it is of the other dialect, lies in the wrong table, is dead, or misspelt."""
+def unknown_key(item: Item, known: Known, *, guess: bool = True) -> Finding:
+    """Why a key is not known: it is of the other dialect, lies in the wrong table, is dead, or misspelt.
+
+    ``guess``: look for the known key that is nearest to a misspelt one.
+    """
     does, _ = unknown_does(known, item.table, drop_in=item.document.drop_in)
     here = in_brackets(item.table, known.dialect, item.owner)
 
@@ -54,15 +57,15 @@ def unknown_key(item: Item, known: Known) -> Finding:
         )
     if theirs:
         return found("other-dialect", *_translated(theirs, item, known))
-    near = known.near(item.table, item.key)
+    near = known.near(item.table, item.key) if guess else None
     if isinstance(item.value, dict):
         return found("unknown-table", f"unknown table {item.key} in {here}", f"did you mean {near}?" if near else None)
-    if near is None:
+    if near is None and guess:
         near_elsewhere = nearest(item.key, [key for keys in known.by_table.values() for key in keys])
         match = next((m for keys in known.by_table.values() for k, m in keys.items() if k == near_elsewhere), None)
         hint = f"did you mean {near_elsewhere} in {_place_of(match, known, item)}?" if match else None
         return found("unknown-key", f"unknown key {item.key} in {here}", hint)
-    return found("unknown-key", f"unknown key {item.key} in {here}", f"did you mean {near}?")
+    return found("unknown-key", f"unknown key {item.key} in {here}", f"did you mean {near}?" if near else None)
 
 
 def _side_table(setting: Setting, dialect: Any) -> str | None:
@@ -101,8 +104,8 @@ def _translated(setting: Setting, item: Item, known: Known) -> tuple[str, str | 
     return f"{message}; the {known.title} calls it {side.key}{where}{unit}", text
 
 
-def stray(found: Stray, known: Known) -> Finding:
-    """A table or key at a level where the runtime knows none of that name."""
+def stray(found: Stray, known: Known, *, guess: bool = True) -> Finding:
+    """A table or key at a level where the runtime knows none of that name; ``guess`` as in `unknown_key`."""
     does = f"the {known.title} ignores it without a word"
     if found.expected:
         does = f"the {known.title} refuses the file"
@@ -115,19 +118,19 @@ def stray(found: Stray, known: Known) -> Finding:
             hint = f"write [{kind}.{name}] above it"
         return Finding("wrong-type", "error", message, found.where, hint, does, known.dialect)
     if not isinstance(found.value, dict):
-        return _loose(found, known, does)
+        return _loose(found, known, does, guess)
     if known.dialect == "rs" and found.key == "factory":
         place = in_brackets("hypervisor.factory", "rs", _hypervisor_of(found.document))
         message = f"[factory] is a table of the {tables().title('go')}; the {known.title} has it as {place}"
         return Finding("other-dialect", "error", message, found.where, f"write {place}", does, known.dialect)
-    near = nearest(found.key, [t for t in TABLES if t in known.by_table])
+    near = nearest(found.key, [t for t in TABLES if t in known.by_table]) if guess else None
     if found.key in known.hypervisors:
         near = f"hypervisor.{found.key}"
     hint = f"did you mean [{near}]?" if near else "remove it"
     return Finding("unknown-table", "error", f"unknown table [{found.key}]", found.where, hint, does, known.dialect)
 
 
-def _loose(found: Stray, known: Known, does: str) -> Finding:
+def _loose(found: Stray, known: Known, does: str, guess: bool) -> Finding:
     """A key before the first table, or a misspelt table without content of its own."""
     places = [
         in_brackets(m.side.table, known.dialect, _hypervisor_of(found.document)) for m in known.elsewhere("", found.key)
@@ -136,7 +139,7 @@ def _loose(found: Stray, known: Known, does: str) -> Finding:
         text = " or ".join(places)
         message = f"{found.key} lies in no table: it belongs in {text}"
         return Finding("wrong-table", "error", message, found.where, f"move it to {text}", does, known.dialect)
-    near = nearest(found.key, [key for keys in known.by_table.values() for key in keys])
+    near = nearest(found.key, [key for keys in known.by_table.values() for key in keys]) if guess else None
     hint = f"did you mean {near}? It belongs in a table" if near else None
     return Finding(
         "unknown-key", "error", f"unknown key {found.key}, in no table", found.where, hint, does, known.dialect
