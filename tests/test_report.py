@@ -23,6 +23,7 @@ from kata_toolkit.report.junit import junit
 from kata_toolkit.report.markdown import markdown
 from kata_toolkit.report.page import page
 from kata_toolkit.report.save import save_proof
+from kata_toolkit.report.sections import sections
 from kata_toolkit.resources import resource
 
 NASTY = "</td><script>alert(1)</script> | `x` \x1b[31m\x00 **b** <img src=http://example.invalid/x>"
@@ -37,6 +38,48 @@ MEASURED = {
     "vmlinux_mib": 10.098,
     "seconds_to_console": 0.4,
     "seconds_to_agent": 1.1,
+}
+
+
+FOOTPRINT = {"pss_kib": 90_000, "rss_kib": 95_000, "shared_kib": 4_000, "private_kib": 80_000}
+DENSITY = {
+    "version": 1,
+    "set": "quickstart",
+    "accel": "tcg",
+    "memory_mib": 256,
+    "tb_mib": 16,
+    "read": False,
+    "shared_memory": False,
+    "guest": {"memory_mib": 256, "parts_kib": {"kernel text": 10_240, "free": 251_904}},
+    "ways": {
+        "dax": {
+            "about": "booted",
+            "vms": [
+                {
+                    "count": 1,
+                    "total": FOOTPRINT,
+                    "median_pss_kib": 90_000,
+                    "last": FOOTPRINT,
+                    "last_parts_kib": {"guest memory": 50_000, "heap": 40_000},
+                    "last_image_rss_kib": 1_500,
+                }
+            ],
+        }
+    },
+    "pods": [
+        {
+            "memory_mib": 256,
+            "guest_kib": 30_000,
+            "vmm_kib": 60_000,
+            "virtiofsd_kib": None,
+            "total_mib": 87.9,
+            "guest_overhead_mib": 30.7,
+        }
+    ],
+    "upstream_mib": {"qemu": 320},
+    "template": None,
+    "burst": None,
+    "skipped": {},
 }
 
 
@@ -55,12 +98,24 @@ def told(built_set: Path, tmp_path: Path) -> dict[str, Any]:
     """A document with all its parts."""
     (tmp_path / files.TIMINGS).write_text(json.dumps({"seconds": {"kernel": 400.5}, "cpu_seconds": {"kernel": 750.1}}))
     (tmp_path / files.SPEC).write_text("version: 1\nname: </pre><script>\n")
+    (tmp_path / files.DENSITY).write_text(json.dumps(DENSITY))
     save_proof(built_set, proof(), tmp_path)
     return document.collect(built_set, tmp_path)
 
 
 def test_the_document_keeps_its_schema(told: dict[str, Any]) -> None:
     jsonschema.validate(told, json.loads(resource("schemas", "report.schema.json").read_bytes()))
+
+
+def test_what_density_finds_is_in_every_form(told: dict[str, Any]) -> None:
+    jsonschema.validate(DENSITY, json.loads(resource("schemas", "density.schema.json").read_bytes()))
+    rows = {section.id: section.rows for section in sections(told)}
+    assert rows["memory"][0] == ("kernel text", "10.00")
+    assert rows["density"] == (("dax", "1", "87.89", "92.77", "87.89", "78.12"),)
+    assert rows["pods"] == (("256 MiB", "29.30", "58.59", "", "87.9"),)
+    assert "A pod on its host" in markdown(told)
+    unknown = {**DENSITY, "guest": {"memory_mib": 256, "parts_kib": None}}
+    assert "memory" not in {section.id for section in sections({**told, "memory": unknown})}
 
 
 def test_phases_add_up_to_the_whole() -> None:
@@ -131,7 +186,19 @@ def test_the_page_fetches_nothing_and_runs_nothing(told: dict[str, Any]) -> None
     assert {link[1:] for link in found.links} <= found.ids
     assert "url(" not in text
     assert "@import" not in text
-    assert {"boot", "time", "sizes", "contents", "features", "proof", "components", "spec"} <= found.ids
+    assert {
+        "boot",
+        "time",
+        "memory",
+        "density",
+        "pods",
+        "sizes",
+        "contents",
+        "features",
+        "proof",
+        "components",
+        "spec",
+    } <= found.ids
     assert found.tags >= {"svg"}
 
 

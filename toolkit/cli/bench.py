@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from . import live
 from .boot import Accel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 _SPECS = (".yaml", ".yml")
 
@@ -40,12 +38,13 @@ def bench(
     from ..report.save import write, write_all
 
     earlier = load(against) if against else None
-    with _telling(live=not json) as telling:
-        folders = [_built(subject, telling) for subject in subjects]
-        found = measuring.bench(folders, rounds=rounds, accel=accel.value, telling=telling, note=_note)
+    folders = [_built(subject, quiet=json) for subject in subjects]
+    with live.telling(live=not json) as telling:
+        found = measuring.bench(folders, rounds=rounds, accel=accel.value, telling=telling, note=live.note)
     write(folder_of(folders[0]) / BENCH, (json_module.dumps(found, indent=1) + "\n").encode())
     document = collect(folders[0])
-    write_all(document, folder_of(folders[0]))
+    if against is None:  # else what it is held to would be gone
+        write_all(document, folder_of(folders[0]))
     verdict = _held(document, earlier, found) if earlier else []
     if json:
         judged = {"against": verdict} if earlier else {}
@@ -57,18 +56,19 @@ def bench(
         raise typer.Exit(1)
 
 
-def _built(subject: Path, telling: Callable[[str], None]) -> Path:
-    """The folder of a set; a spec is built first."""
+def _built(subject: Path, *, quiet: bool) -> Path:
+    """The folder of a set; a spec is built first, as `build` does it."""
     if subject.suffix not in _SPECS:
         return subject
     import os
 
     from ..build import build_spec
     from ..spec.load import load_specs
+    from .progress import renderer
 
     spec = load_specs([subject])[0]
-    telling(f"{spec.name}: building")
-    return build_spec(spec, Path("out") / spec.name, lambda event: None, jobs=os.cpu_count() or 1).target
+    with renderer(as_json=False, quiet=quiet) as emit:
+        return build_spec(spec, Path("out") / spec.name, emit, jobs=os.cpu_count() or 1).target
 
 
 def _held(document: dict[str, Any], earlier: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,25 +116,3 @@ def _print_verdict(verdict: list[dict[str, Any]], against: Path | None) -> None:
         typer.echo(f"       likely cause: {line['cause']}")
     judged = sum(line["judged"] for line in verdict)
     typer.echo(f"against {against}: {len(worse)} of {judged} figures are worse")
-
-
-@contextmanager
-def _telling(*, live: bool) -> Iterator[Callable[[str], None]]:
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not live:
-        yield lambda text: None
-    elif console.is_terminal:
-        with console.status("") as status:
-            yield status.update
-    else:
-        yield _say
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from . import live
 from .boot import Accel
 
 _MIB = 1024
+_MOST = 200  # guests at the same time
 
 
 def density(
@@ -42,22 +42,34 @@ def density(
 
     request = Request(_counts(vms), _ways(way), rounds, burst, accel.value, memory, read, shared)
     built = find_set(target)
-    with _telling(live=not json) as telling:
-        found = Density(built, request, telling, lambda text: _note(text, silent=json)).measure()
+    with live.telling(live=not json) as telling:
+        found = Density(built, request, telling, live.note).measure()
+    _keep(built.folder, found)
     if json:
         typer.echo(json_module.dumps(found, indent=2))
     else:
         _print(found)
 
 
+def _keep(folder: Path, found: dict[str, Any]) -> None:
+    """Put what was measured into the set's report, where that can be written."""
+    from ..errors import ToolError
+    from ..report.files import DENSITY, folder_of
+    from ..report.save import renew, write
+
+    try:
+        write(folder_of(folder) / DENSITY, (json_module.dumps(found, indent=1) + "\n").encode())
+        renew(folder)
+    except ToolError as error:
+        live.note(f"not kept in the report: {error.problems[0].message}")
+
+
 def _counts(text: str) -> tuple[int, ...]:
     from ..errors import InputError
 
-    words = text.split(",")
-    if not all(word.strip().isdecimal() and 1 <= int(word) <= 200 for word in words if len(word) < 5) or any(
-        len(word) >= 5 for word in words
-    ):
-        raise InputError(f"--vms {text}: numbers from 1 to 200 with commas between are wanted", hint="--vms 1,5,20")
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch("[0-9]{1,3}", word) and 1 <= int(word) <= _MOST for word in words):
+        raise InputError(f"--vms {text}: numbers from 1 to {_MOST} with commas between are wanted", hint="--vms 1,5,20")
     return tuple(sorted({int(word) for word in words}))
 
 
@@ -69,23 +81,6 @@ def _ways(names: list[str]) -> tuple[str, ...]:
     if unknown:
         raise InputError(f"--way {unknown[0]}: there is no such way", hint=f"there are: {', '.join(WAYS)}")
     return tuple(way for way in WAYS if way in names or not names)
-
-
-@contextmanager
-def _telling(*, live: bool) -> Iterator[Callable[[str], None]]:
-    from rich.console import Console
-
-    notes = Console(stderr=True)
-    if not (live and notes.is_terminal):
-        yield lambda text: None
-        return
-    with notes.status("") as status:
-        yield status.update
-
-
-def _note(text: str, *, silent: bool) -> None:
-    if not silent:
-        sys.stderr.write(f"note: {text}\n")
 
 
 def _print(found: dict[str, Any]) -> None:

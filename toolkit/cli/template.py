@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from pathlib import Path
 
 import typer
 
+from . import live
 from .boot import Accel, Machine, RootfsDriver
 
 app = typer.Typer(help="Boot a guest once, and clone it in a tenth of the time.", no_args_is_help=True)
@@ -48,7 +48,7 @@ def create(
         rootfs_driver=rootfs_driver.value if rootfs_driver else None,
         timeout_seconds=timeout,
     )
-    template = create_template(find_set(target), options, output, note=lambda text: _note(text, silent=json))
+    template = create_template(find_set(target), options, output, note=live.note)
     sizes = template.sizes()
     if json:
         document = {
@@ -76,8 +76,3 @@ def remove(folder: Path = typer.Argument(..., metavar="DIR", help="A template.")
     from ..vm.template import remove as remove_template
 
     remove_template(folder)
-
-
-def _note(text: str, *, silent: bool) -> None:
-    if not silent:
-        sys.stderr.write(f"note: {text}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import typer
 
 from ..errors import relative
 from .boot import Accel
+from .live import note as tell
 
 if TYPE_CHECKING:
     from ..checks import Check, Report, Verdict
@@ -105,7 +105,7 @@ def proof_of(
             if status:
                 status.update(f"{len(verdicts) + 1}/{len(checks)}  {check.id}: {check.title}")
 
-        with Evidence(built, Options(accel=accel, timeout_seconds=timeout_seconds), note=_note) as evidence:
+        with Evidence(built, Options(accel=accel, timeout_seconds=timeout_seconds), note=tell) as evidence:
             for check, verdict in prove(evidence, starting=starting, checks=checks):
                 verdicts[check.id] = verdict
         return Report(verdicts, evidence.measurements, () if only else ESSENTIAL, KINDS)
@@ -124,9 +124,9 @@ def _keep(report: Report, folder: Path, beside: Path | None) -> None:
     except ToolError as error:
         if beside:
             raise
-        _note(f"no report was written: {error.problems[0].message}; --report DIR names another folder")
+        tell(f"no report was written: {error.problems[0].message}; --report DIR names another folder")
         return
-    _note(f"the report is {relative(page)}")
+    tell(f"the report is {relative(page)}")
 
 
 def print_proof(report: Report) -> None:
@@ -140,7 +140,3 @@ def print_proof(report: Report) -> None:
         typer.echo(f"not proved here: {', '.join(report.unchecked)}")
     proved = "proved" if report.proved else "NOT proved"
     typer.echo(f"{proved if report.essential else 'looked at'}: {counted(report)}")
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")

@@ -10,7 +10,7 @@ from . import charts
 from .sections import heading, sections, verdict
 
 TEMPLATE = "report.html.j2"
-_OPEN = {"boot", "time", "memory", "sizes", "comparison", "proof"}
+_OPEN = {"boot", "time", "memory", "density", "pods", "sizes", "comparison", "proof"}
 """Sections whose table is seen at once; the others are opened by a click."""
 
 
@@ -68,9 +68,7 @@ def _charts(document: Mapping[str, Any]) -> dict[str, str]:
         if phases:
             digits = 1 if unit == "s" else 0
             found[section] = charts.stacked({"": [(p["phase"], p["value"]) for p in phases]}, unit, digits)
-    parts = ((document["memory"] or {}).get("guest") or {}).get("parts", ())
-    if parts:
-        found["memory"] = charts.bars([(part["name"], part["mib"]) for part in parts], "MiB", 1)
+    found |= _memory_charts(document["memory"])
     if document["sizes"]:
         rows = [(size["path"].rpartition("/")[2], size["allocated"] / 2**20) for size in document["sizes"]]
         found["sizes"] = charts.bars(rows, "MiB", 1)
@@ -90,4 +88,23 @@ def _charts(document: Mapping[str, Any]) -> dict[str, str]:
             for each in comparison["sets"]
         }
         found["comparison"] = charts.grouped(comparison["figures"], series, f"× {labels[0]}")
+    return found
+
+
+def _memory_charts(memory: Mapping[str, Any] | None) -> dict[str, str]:
+    if not memory:
+        return {}
+    found = {}
+    parts = memory["guest"]["parts_kib"]
+    if parts:
+        found["memory"] = charts.bars([(part, kib / 1024) for part, kib in parts.items()], "MiB", 1)
+    lasts = {
+        f"{way}, guest {measured['vms'][-1]['count']}": [
+            (part, kib / 1024) for part, kib in measured["vms"][-1]["last_parts_kib"].items()
+        ]
+        for way, measured in memory["ways"].items()
+        if measured["vms"]
+    }
+    if lasts:
+        found["density"] = charts.stacked(lasts, "MiB")
     return found

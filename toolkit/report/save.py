@@ -47,6 +47,12 @@ def write_all(document: Mapping[str, Any], folder: Path) -> Path:
     return folder / files.PAGE
 
 
+def renew(built: Path) -> None:
+    """Write every form of the report anew, with what lies beside the set by now. Raises ToolError, InputError."""
+    folder = files.folder_of(built)
+    write_all(collect(built, folder), folder)
+
+
 def write(file: Path, data: bytes) -> None:
     """Replace a file as a whole. Raises ToolError when it cannot be written."""
     try:

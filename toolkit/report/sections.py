@@ -82,23 +82,69 @@ def _all(document: Mapping[str, Any]) -> Iterator[Section]:
 
 def _phases(id_: str, title: str, phases: Sequence[Mapping[str, Any]], unit: str) -> Section:
     total = sum(phase["value"] for phase in phases)
-    rows = [(p["phase"], f"{p['value']:.2f}", f"{100 * p['value'] / total:.0f} %") for p in phases]
+    rows = [(p["phase"], f"{p['value']:.2f}", _share(p["value"] / total)) for p in phases]
     if rows:
         rows.append(("together", f"{total:.2f}", ""))
     return Section(id_, title, ("phase", unit, "share"), tuple(rows), numbers=(1, 2))
 
 
+def _share(part: float) -> str:
+    return "< 1 %" if part < 0.01 else f"{100 * part:.0f} %"
+
+
 def _memory(memory: Mapping[str, Any] | None) -> Iterator[Section]:
+    """What `density` measured: inside a guest, a guest more, a pod."""
     if not memory:
         return
-    parts = memory.get("guest", {}).get("parts", ())
+    parts = memory["guest"]["parts_kib"] or {}
     yield Section(
         "memory",
-        "Where the guest's memory goes",
+        f"Where the memory of a guest of {memory['guest']['memory_mib']} MiB goes",
         ("part", "MiB"),
-        tuple((part["name"], f"{part['mib']:.2f}") for part in parts),
+        tuple((part, _mib_of_kib(kib)) for part, kib in parts.items()),
         numbers=(1,),
     )
+    rows = [
+        (way, str(row["count"]), *(_mib_of_kib(row[of][kind]) for of, kind in _FOOTPRINT))
+        for way, measured in memory["ways"].items()
+        for row in measured["vms"]
+    ]
+    yield Section(
+        "density",
+        "Many guests at once",
+        ("guests", "number", "PSS", "RSS", "the last: PSS", "its own"),
+        tuple(rows),
+        "MiB; PSS counts a page that several guests share by each one's part of it, so that it adds up.",
+        (1, 2, 3, 4, 5),
+    )
+    yield Section(
+        "pods",
+        "A pod on its host",
+        ("memory", "guest", "VMM", "virtiofsd", "in all, MiB"),
+        tuple(_pod(pod) for pod in memory["pods"]),
+        "Upstream's RuntimeClasses reserve "
+        + ", ".join(f"{mib} MiB ({name})" for name, mib in memory["upstream_mib"].items())
+        + ".",
+        (0, 1, 2, 3, 4),
+    )
+
+
+_FOOTPRINT = (("total", "pss_kib"), ("total", "rss_kib"), ("last", "pss_kib"), ("last", "private_kib"))
+
+
+def _pod(pod: Mapping[str, Any]) -> tuple[str, ...]:
+    daemon = pod["virtiofsd_kib"]
+    return (
+        f"{pod['memory_mib']} MiB",
+        _mib_of_kib(pod["guest_kib"]),
+        _mib_of_kib(pod["vmm_kib"]),
+        "" if daemon is None else _mib_of_kib(daemon),
+        f"{pod['total_mib']:.1f}",
+    )
+
+
+def _mib_of_kib(kib: int) -> str:
+    return f"{kib / 1024:.2f}"
 
 
 def _features(measured: Mapping[str, Any] | None) -> Iterator[Section]:
