@@ -147,6 +147,9 @@ ONE_WAY = [
     ),
     ("go", "hypervisor", "DEFAULT_Memory = 512", "hypervisor.qemu.default_memory", 512),
     ("rs", "agent", "reconnect_timeout_ms = 3500", "agent.kata.dial_timeout", 4),
+    ("go", "hypervisor", "disk_rate_limiter_bw_max_rate = 8001", "hypervisor.qemu.disk_rate_limiter_bw_max_rate", 1000),
+    ("go", "hypervisor", "disk_rate_limiter_bw_max_rate = 3", "hypervisor.qemu.disk_rate_limiter_bw_max_rate", 1),
+    ("go", "hypervisor", "disk_rate_limiter_bw_max_rate = 0", "hypervisor.qemu.disk_rate_limiter_bw_max_rate", 0),
     ("rs", "hypervisor", 'vm_rootfs_driver = "virtio-blk-ccw"', "hypervisor.qemu.disable_image_nvdimm", True),
     # What a runtime takes for a key that is left out is written where the other would take something else.
     ("go", "hypervisor", "", "hypervisor.qemu.shared_fs", "virtio-fs"),

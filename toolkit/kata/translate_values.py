@@ -93,10 +93,11 @@ def _converted(value: Any, how: Carry | None, side: Side, subject: Subject) -> t
     whole, rest = divmod(value * times, by)
     if not rest:
         return whole, None
-    # A time is rounded up, so that nothing is given up too early; a rate down, so that no limit is exceeded.
-    up = how.multiply > 1
+    # A time is rounded up, so that nothing is given up too early; a rate down, so that no limit is exceeded; but
+    # not down to 0, which is no limit at all.
+    up = how.multiply > 1 or whole == 0
     result = whole + 1 if up else whole
-    unit = f" {side.unit}" if side.unit else ""
+    unit = f" {side.unit}" if side.unit and how.divide == 1 else ""  # a rate's unit is not what the runtime counts
     return result, f"rounded {'up' if up else 'down'} to whole{unit or ' numbers'}"
 
 
