@@ -516,3 +516,9 @@ def test_the_rust_runtime_looks_at_the_cache_policy_only_where_files_are_shared(
     text = RS.replace('shared_fs = "none"', line).replace("[agent", 'virtio_fs_cache = "bogus"\n[agent')
     found = report(write(tmp_path, text)).findings
     assert [finding.level for finding in found if finding.rule == "not-allowed"] == [level]
+
+
+@pytest.mark.parametrize(("kata", "told"), [("4.1", 0), ("4.1.3", 0), (None, 0), ("3.2", 1), ("4.10", 1), ("9.9", 1)])
+def test_a_version_that_was_not_read_is_told(tmp_path: Path, kata: str | None, told: int) -> None:
+    found = report(write(tmp_path, GO), Options("go", kata=kata)).findings
+    assert [finding.rule for finding in found] == ["other-version"] * told

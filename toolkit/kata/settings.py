@@ -245,7 +245,9 @@ def carried(value: Any, carry: Carry | None, into: Side) -> Any:
             return rs
     times, by = (carry.multiply, carry.divide) if to_rs else (carry.divide, carry.multiply)
     if value * times % by:
-        raise NoCounterpartError(f"{shown(value)} is not a whole number of {into.unit or 'units'}")
+        # A rate is divided because the runtime does not count in the unit that its documents name.
+        whole = f"a multiple of {by}" if to_rs else f"a whole number of {into.unit or 'units'}"
+        raise NoCounterpartError(f"{shown(value)} is not {whole}")
     return value * times // by
 
 

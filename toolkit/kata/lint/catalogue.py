@@ -58,6 +58,12 @@ _TEXT = (
         "Nothing in the file says which runtime reads it",
         "The Go and the Rust runtime have different keys. Say which one it is by --dialect go or --dialect rs.",
     ),
+    Rule(
+        "other-version",
+        "note",
+        "The version in question is none that the tables were read from",
+        "The file is judged by the keys of the versions that are known, minus those that came later (--kata).",
+    ),
 )
 _TABLES = (
     Rule(

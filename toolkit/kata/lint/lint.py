@@ -58,7 +58,11 @@ def lint(group: Group, options: Options | None = None) -> Report:
     dialects, because, findings = _dialects(group, options.dialect)
     findings = [f for document in group.documents for f in document.findings] + findings
     findings += [f for f in group.findings if f.dialect is None or f.dialect in dialects]
-    kata = options.kata or str(tables().dialects["kata"]["versions"][-1])
+    versions = tables().dialects["kata"]["versions"]
+    kata = options.kata or str(versions[-1])
+    if ".".join(kata.split(".")[:2]) not in versions:
+        told = f"the keys were read from Kata {', '.join(versions)}: what is different in {kata} is not known"
+        findings.append(Finding("other-version", "note", told, Place(group.base.file, 1, 1, 1, 1)))
     if any(document.tree is not None for document in group.documents):
         for dialect in dialects:
             findings += _lint(group, known(dialect), kata, options)
