@@ -250,3 +250,19 @@ def test_what_is_no_quantity(text: str) -> None:
 
 def test_rounding_up() -> None:
     assert [whole(Fraction(n, 2)) for n in (0, 1, 2, 3)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "hypervisor", "cpus", "refused"),
+    [
+        ("go", "qemu", 1000, True),
+        ("rs", "qemu", 257, True),
+        ("rs", "firecracker", 40, True),
+        ("go", "qemu", 100, False),
+        ("rs", "qemu", 200, False),
+        ("rs", "firecracker", 30, False),
+    ],
+)
+def test_more_cpus_than_a_vm_can_have(dialect: Dialect, hypervisor: str, cpus: int, refused: bool) -> None:
+    machine = size(pod(Limits(cpus * 1000, 1000, 512 * MIB)), settings(dialect, hypervisor, static=True))
+    assert any("are refused everywhere" in warning for warning in machine.warnings) is refused

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .keys import tables
 from .size_settings import Settings
 from .size_workload import Container, Workload, f32
 
@@ -261,6 +262,9 @@ def _warnings(workload: Workload, machine: Machine) -> Iterator[str]:
         yield f"no memory limit: all that the VM has is overhead_memory, {settings.overhead_memory} MiB"
     elif not mib:
         yield f"no memory limit: the containers share default_memory, {settings.memory} MiB"
+    most = _most_vcpus(settings)
+    if settings.static and most and machine.peak_vcpus > most:
+        yield f"{machine.peak_vcpus} vCPUs: more than {most} in a VM of {settings.hypervisor} are refused everywhere"
     guest = settings.overhead_memory or _GUEST
     if 0 < mib < guest:
         yield f"the memory limit, {mib} MiB, is less than what the guest itself takes, about {guest} MiB"
@@ -272,6 +276,15 @@ def _warnings(workload: Workload, machine: Machine) -> Iterator[str]:
                 f"the VM may take {machine.peak_memory} MiB; limits and the RuntimeClass's overhead give the pod "
                 f"{cgroup} MiB, and it is killed there"
             )
+
+
+def _most_vcpus(settings: Settings) -> int | None:
+    """The most that default_maxvcpus can be there, on the architecture with the most."""
+    setting = tables().find("default_maxvcpus")
+    side = setting.side(settings.dialect) if setting else None
+    if side is None or side.high is None or not side.heeded_by(settings.hypervisor):
+        return None
+    return max([side.high.at(settings.hypervisor, None) or 0, *side.high.by_arch.values()])
 
 
 def _ceil(value: float) -> int:
