@@ -23,7 +23,8 @@ def conf_file(host: Host) -> Verdict:
     found = [(file, value) for file in _files(host) for value in _SET.findall(_script(host, file))]
     refused = [f"{file} sets it to {value or 'nothing'}" for file, value in found if not _DEFAULT.fullmatch(value)]
     if refused:
-        remedy = "ConfigPath in the runtime's options (kata-toolkit wire DIR shows where), and remove KATA_CONF_FILE"
+        where = "kata-toolkit wire MANAGER DIR --print shows where"
+        remedy = f"ConfigPath in the runtime's options ({where}), and remove KATA_CONF_FILE"
         return Verdict(WARN, f"{'; '.join(refused)}: refused since Kata 4.0", remedy)
     if found:
         return Verdict(PASS, f"{', '.join(file for file, _ in found)}: names a default place")

@@ -10,7 +10,7 @@ from .manager_configs import CRI_TABLES, Read, Runtime, read_managers
 
 _NEWEST_VERSION = {1: 2, 2: 4}
 """The highest version of a configuration file that containerd 1.x and 2.x read."""
-_WIRE = "kata-toolkit wire DIR shows what to write"
+_WIRE = "kata-toolkit wire MANAGER DIR --print shows what to write"
 
 
 def container_managers(host: Host) -> Verdict:
@@ -25,6 +25,9 @@ def container_managers(host: Host) -> Verdict:
         if manager.is_older(version):
             old.append(f"{manager.title} {version} is older than {manager.least}: {manager.why}")
             remedies.append(manager.remedy)
+        elif program_data.silent(host, program):
+            old.append(f"{manager.title} does not say its version: {program} --version fails, or takes too long")
+            remedies.append(f"{program} --version shows why")
     if not found:
         return Verdict(WARN, "none found, so nothing would start Kata", "sudo apt-get install containerd")
     if old:
@@ -151,7 +154,7 @@ CHECKS = (
             "/etc/containers/containers.conf, containers.conf.d",
             "containerd --version",
         ),
-        "kata-toolkit wire DIR",
+        "kata-toolkit wire MANAGER DIR --print",
     ),
     HostCheck(
         "runtime-handlers",
@@ -160,7 +163,7 @@ CHECKS = (
         "A pod gets Kata only through a handler whose shim and configuration exist.",
         "managers",
         ("the same files", "each shim and each ConfigPath"),
-        "kata-toolkit wire DIR",
+        "kata-toolkit wire MANAGER DIR --print",
     ),
     HostCheck(
         "snapshotter",

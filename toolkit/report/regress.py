@@ -10,6 +10,9 @@ TOLERANCE: Mapping[str, float] = {"instructions": 0.01, "size": 0.01, "accesses"
 """By kind of figure, how much more is no regression. Times are those of one host and one moment: they are told, never
 judged. Instructions repeat to four digits, so that 1 % is a change of the set and not of the weather."""
 
+_WAITS: Mapping[str, float] = {"check_minstr": 0.02, "output_minstr": 0.02}
+"""Figures that end with an answer to the host, and so hold a little of how fast it asks."""
+
 _LEAST: Mapping[str, float] = {"instructions": 0.05, "size": 0.01, "accesses": 8, "memory": 0.25}
 """What is too little to speak of: in M instructions, MiB, accesses, MiB."""
 
@@ -44,7 +47,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], kinds: Mapping[
             continue
         kind = kinds.get(figure, "time")
         judged = kind in TOLERANCE
-        worse = judged and now - then > max(_LEAST[kind], TOLERANCE[kind] * then)
+        worse = judged and now - then > max(_LEAST[kind], _WAITS.get(figure, TOLERANCE[kind]) * then)
         found.append(Compared(figure, kind, then, now, judged, worse))
     return found
 
