@@ -120,3 +120,14 @@ def test_a_locale_that_cannot_write_our_texts_changes_no_exit_code() -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\u2026" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["schema", "spec"], ["check-host", "--json"], ["check-host"]])
+def test_a_full_disk_is_told_and_no_traceback(tool: Path, arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [tool, *arguments], check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 3
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

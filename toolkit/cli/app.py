@@ -103,9 +103,11 @@ def main() -> None:
     status = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has seen enough; python must not complain about it while it shuts down.
+    except OSError as error:
+        # Python must not complain about it while it shuts down. A reader that has gone has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            status = status or _fail(ToolError(f"the output cannot be written: {error.strerror}"), [])
     sys.exit(status)
 
 
@@ -197,7 +199,10 @@ def _fail(error: KataToolkitError, arguments: list[str]) -> int:
     from .shown import ShownError
 
     if not isinstance(error, ShownError):
-        print_problems(error.problems, as_json=_wants_json(arguments))
+        try:
+            print_problems(error.problems, as_json=_wants_json(arguments))
+        except OSError:  # stdout is full, or gone
+            print_problems(error.problems)
     _annotate(error.problems)
     return error.exit_code
 

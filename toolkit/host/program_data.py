@@ -94,6 +94,11 @@ def version_of(host: Host, program: str) -> str:
     return found[0] if found else UNKNOWN_VERSION
 
 
+def silent(host: Host, program: str) -> bool:
+    """Whether a program does not even say its version, so that nothing is known of it but that it is there."""
+    return host.output(program, "--version") is None
+
+
 def number(host: Host, program: str) -> tuple[int, ...]:
     """The version a program prints, to be compared; empty where it is unknown."""
     return as_number(version_of(host, program))

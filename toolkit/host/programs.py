@@ -60,7 +60,9 @@ def _found(host: Host, here: list[str]) -> Verdict:
     if set(host.wanted.hypervisors) & set(_BUILT_IN) and not told:
         return Verdict(PASS, "none is needed: it is a part of the Rust runtime, or runs elsewhere")
     if "qemu" in here or host.wanted.hypervisors:
-        return Verdict(PASS, "; also ".join(told))
+        programs = [program_data.find(host, every[name]) or "" for name in here]
+        silent = [f"{path} --version shows why" for path in programs if program_data.silent(host, path)]
+        return Verdict(WARN if silent else PASS, "; also ".join(told), "; ".join(silent))
     if here:
         return Verdict(WARN, f"no QEMU; there is {', '.join(told)}", every["qemu"].remedy)
     # Dragonball is a part of the Rust runtime itself, so even this is not the end, but most sets want QEMU.
