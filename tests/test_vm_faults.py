@@ -18,6 +18,11 @@ from pathlib import Path
 
 import pytest
 from kata_toolkit import warden
+from kata_toolkit.checks import FAIL, PASS, SKIP, Check, Verdict
+from kata_toolkit.vm import evidence
+from kata_toolkit.vm.built_set import BuiltSet
+from kata_toolkit.vm.options import Options
+from kata_toolkit.vm.proof import prove
 from vm_guests import wait_for
 
 pytestmark = pytest.mark.vm
@@ -28,6 +33,7 @@ SHM = Path("/dev/shm")
 VERBS = {
     "boot": ("boot", "@set@", "--accel=tcg", "--run", "sleep", "1000"),
     "shares": ("verify", "@set@", "--accel=tcg", "--only", "boots", "--only", "share-*"),
+    "share-9p": ("verify", "@set@", "--accel=tcg", "--only", "share-9p"),
     "verify": ("verify", "@set@", "--accel=tcg", "--only", "*"),
     "template": ("template", "create", "@set@", "--accel=tcg", "-o", "@memory@/made"),
     "density": ("density", "@set@", "--accel=tcg", "--vms=1,2", "-n", "1", "--burst=2", "--json"),
@@ -169,7 +175,7 @@ def test_nothing_is_left_at_twenty_random_points_and_the_next_run_works(world: W
     random_ = random.Random(SEED)
     shutil.copytree(world.built, world.folder / "set", symlinks=True)
     for point in range(20):
-        verb = list(VERBS)[point % len(VERBS)]
+        verb = (*VERBS,)[point % len(VERBS)]
         victim = ("ourselves", "ourselves", "qemu", "virtiofsd")[random_.randrange(4 if verb == "shares" else 3)]
         signum = random_.choice(OURSELVES) if victim == "ourselves" else signal.SIGKILL
         print(f"point {point}: {verb} {victim} {signum}")
@@ -216,6 +222,49 @@ def test_a_guest_that_is_stopped_is_told_in_time_and_leaves_nothing(world: World
     assert boots["status"] == "fail"
     assert "within 4 s" in boots["detail"] or "4 s went by" in boots["detail"]
     world.require_clean("a stopped guest")
+
+
+def test_a_guest_that_hangs_in_the_middle_is_shown_with_its_console_and_used_no_more(
+    built_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "_ANSWER_SECONDS", 1.0)
+
+    def hang(one: evidence.Evidence) -> Verdict:
+        session = one.guest("console")
+        os.kill(session.vmm.process.pid, signal.SIGSTOP)
+        session.agent.check(0.5)
+        return Verdict(PASS, "it answers")
+
+    def after(one: evidence.Evidence) -> Verdict:
+        return Verdict(PASS, str(one.guest("console").seconds_to_agent))
+
+    def failing(one: evidence.Evidence) -> Verdict:
+        one.boot("console")
+        return Verdict(FAIL, "something else")
+
+    table = [Check("before", "", failing), Check("hang", "", hang), Check("after", "", after)]
+    with evidence.Evidence(BuiltSet.load(built_set), Options(accel="tcg"), note=lambda text: None) as one:
+        begin = time.monotonic()
+        found = {check.id: verdict for check, verdict in prove(one, starting=lambda check: None, checks=table)}
+    assert found["before"].detail == "something else"  # it answers: nothing is said of it
+    assert found["hang"].status == FAIL
+    assert "1 s went by before its agent answered again" in found["hang"].detail
+    assert "its console" in found["hang"].detail
+    assert (found["after"].status, found["after"].detail) == (SKIP, "the guest hung before")
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize("options", ["ro", "size=64k,mode=1777"])
+def test_a_folder_for_temporary_files_that_is_none_is_said(world: World, options: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    script = f"mount -t tmpfs -o {options} none {world.temporary} && exec {' '.join(world.words('share-9p'))}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], env=world.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stdout
+    assert "temporary folder can be made" in done.stdout or "is full" in done.stdout
+    world.require_clean(options)
 
 
 _KEEPER = """

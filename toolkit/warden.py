@@ -84,7 +84,8 @@ def temporary_folder(kind: str, parent: Path | None = None) -> Iterator[Path]:
     prefix = f"kata-toolkit-{kind}-"
     with contextlib.ExitStack() as undo:
         try:
-            base = parent or Path(tempfile.gettempdir())
+            # Where it was told to, or not at all: Python would quietly take another.
+            base = parent or Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
             _sweep(base, prefix)
             folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=base)))
             undo.enter_context(removed(folder))

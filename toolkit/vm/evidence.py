@@ -15,8 +15,8 @@ from typing import Any, Self
 from .. import warden
 from ..checks import Skipped
 from ..errors import CheckError, KataToolkitError
-from . import host_root, vsock
-from .agent_client import AgentError, Finished, Running
+from . import failures, host_root, vsock
+from .agent_client import AgentError, AgentGone, AgentSilent, Finished, Running
 from .built_set import BuiltSet, Guest
 from .guests import GUESTS, MAIN, Basis, Plan, kernel_config
 from .inside import Inside, text
@@ -27,6 +27,7 @@ from .session import MISSING, CommandNotStarted, Session
 
 __all__ = ["MAIN", "Evidence", "text"]
 
+_ANSWER_SECONDS = 10.0
 _LARGE = "guest_overhead_2048_mib"  # costs another boot: measured where there is a budget for it
 _ALL_TOOLS = frozenset((*host_root.TOOLS, *host_root.RARE_TOOLS))
 
@@ -129,6 +130,28 @@ class Evidence:
         session = self.guest(name)
         self._guests[name].ended = True
         return session
+
+    def hung(self) -> str | None:
+        """Ask the guests that run whether they still answer, as after a check that failed: with the first that does
+        not, what it showed last. It is ended and not booted again, so that a proof of it comes to an end."""
+        for name, found in list(self._guests.items()):
+            if found.ended or found.session.vmm.status() is not None:
+                continue
+            try:
+                found.session.agent.check(_ANSWER_SECONDS)
+            except (AgentError, AgentGone):
+                continue
+            except AgentSilent:
+                why = failures.explain(
+                    found.session.vmm,
+                    accel=found.session.accel,
+                    limit_seconds=_ANSWER_SECONDS,
+                    waiting_for="its agent answered again",
+                )
+                self.close(name)
+                self._errors[name] = Skipped("the guest hung before")
+                return why.problems[0].message
+        return None
 
     def guest(self, name: str = MAIN) -> Session:
         """The running guest, for checks that only make sense in one. Raises Skipped when it did not come up."""

@@ -6,10 +6,11 @@ A check that needs a guest that did not come up is skipped, never passed; so is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from ..checks import Check, Verdict
+from ..checks import FAIL, Check, Verdict
 from ..errors import InputError
 from .checks import agent, budgets, containers, extensions, features, files, hotplug, identity, power, root, shares
 from .evidence import Evidence
@@ -54,4 +55,7 @@ def prove(
     for check in checks:
         if check.wanted(evidence):
             starting(check)
-            yield check, check.verdict(evidence)
+            verdict = check.verdict(evidence)
+            if verdict.status == FAIL and (hung := evidence.hung()):
+                verdict = replace(verdict, detail=f"{verdict.detail}; {hung}")
+            yield check, verdict

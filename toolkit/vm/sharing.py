@@ -26,6 +26,7 @@ FROM_HOST, FROM_HOST_TEXT = "from-host", b"written by the host\n"
 
 _FOLDERS = ("/usr/libexec", "/usr/lib/qemu", "/usr/lib", "/opt/kata/libexec")
 _SOCKET_SECONDS = 5.0
+_ROOM_BYTES = 4 << 20
 _POLL_SECONDS = 0.01
 
 
@@ -43,6 +44,9 @@ def share(options: Options, config: Mapping[str, str], undo: ExitStack) -> tuple
     ``config``: the guest's kernel configuration. Raises Skipped when no way is there.
     """
     base = undo.enter_context(warden.temporary_folder("share"))
+    free = os.statvfs(base)
+    if free.f_bavail * free.f_frsize < _ROOM_BYTES:
+        raise ToolError(f"{base.parent} is full: a guest cannot write to what is shared from there")
     folders: dict[str, Path] = {}
     missing: dict[str, Skipped] = {}
     extra: list[str] = []
