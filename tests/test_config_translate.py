@@ -334,3 +334,25 @@ def test_a_table_that_means_nothing_may_have_the_name_of_one_that_does_there() -
     )
     assert tomllib.loads(done.text)["hypervisor"]["qemu"]["factory"] == {"enable_template": True}
     assert "#[hypervisor.qemu.factory]\n#x = 1  # the Go runtime does not know it\n" in done.text
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "told"),
+    [
+        ("rs", "default_memory = 128", "in the Go runtime, 128 is replaced by 2048"),
+        ("rs", "pcie_root_port = 20", "in the Go runtime, 20 is cut to 16"),
+        ("rs", "default_memory = 256", None),
+        ("rs", "default_maxvcpus = 0", None),
+        ("go", "default_maxvcpus = 300", "in the Rust runtime, 300 is refused"),
+    ],
+)
+def test_a_number_that_the_other_runtime_does_not_use_is_told(source: Dialect, line: str, told: str | None) -> None:
+    done = one(source, "hypervisor", line)
+    assert [entry.why for entry in done.inert if entry.matters] == ([told] if told else [])
+    assert done.lossy is (told is not None)
+
+
+def test_a_default_that_the_other_runtime_does_not_use_is_told() -> None:
+    done = translate(None, b'[hypervisor.qemu]\nimage = "/i"\n[runtime]\nhypervisor_name = "qemu"\n')
+    (memory,) = [entry for entry in done.added if entry.key == "hypervisor.qemu.default_memory"]
+    assert "128 is replaced by 2048" in memory.why

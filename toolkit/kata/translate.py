@@ -18,7 +18,7 @@ from .settings import NoCounterpartError
 from .translate_read import Source, read_file
 from .translate_result import Added, Changed, Lost, Translation
 from .translate_text import Piece, Row, Section, Sheet, quoted, split_before, take_pieces, toml_text
-from .translate_values import Carried, carry, homes, idle, same, silent_defaults
+from .translate_values import Carried, carry, homes, idle, replaced, same, silent_defaults, useless
 
 
 def translate(
@@ -234,14 +234,13 @@ class _Work:
         if old.lower() != new.lower() or not same(value, item.value):
             self.done.changed.append(Changed(old, item.value, new, value, where, carried.rounded))
         source = item.match.side if item.match else side
-        useless = side.inert or (
-            None if side.heeded_by(self.subject.hypervisor) else f"it does nothing with {self.subject.hypervisor}"
-        )
-        if useless:
+        nothing, other = useless(side, self.subject), replaced(value, side, self.subject)
+        if nothing:
             done_anyway = same(value, side.default_of(self.subject.hypervisor))
             matters = not done_anyway and idle(item.value, source, self.subject.hypervisor) is None
-            why = f"in the {self.subject.title(self.subject.target)}, {useless}"
-            self.done.inert.append(Lost(old, item.value, why, matters, where))
+            self.done.inert.append(Lost(old, item.value, nothing, matters, where))
+        elif other:
+            self.done.inert.append(Lost(old, item.value, other, True, where))
 
     def _put(self, identity: tuple[Any, ...], section: Section, row: Row) -> None:
         """Add a row, or have it take the place of the one with its name."""
@@ -283,7 +282,8 @@ class _Work:
                 continue
             side = setting.side(self.subject.source)
             name = side.key if side else setting.name
-            why = f"what the {own} takes when {name} is left out"
+            other = replaced(carried.value, carried.side, self.subject)
+            why = f"what the {own} takes when {name} is left out" + (f"; {other}" if other else "")
             self._add(self._home(carried.side.table), carried.side.key, carried.value, why)
 
     def _home(self, table: str) -> Section:

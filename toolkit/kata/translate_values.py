@@ -126,6 +126,28 @@ def refused(value: Any, side: Side, subject: Subject) -> str | None:
     return None
 
 
+def useless(side: Side, subject: Subject) -> str | None:
+    """Why a key does nothing in its runtime, or None."""
+    why = side.inert
+    if not why and not side.heeded_by(subject.hypervisor):
+        why = f"it does nothing with {subject.hypervisor}"
+    return f"in the {subject.title(side.dialect)}, {why}" if why else None
+
+
+def replaced(value: Any, side: Side, subject: Subject) -> str | None:
+    """What the runtime makes of a number that it reads and does not use as it is, or None.
+
+    0 that stands for something is left aside.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or (value == 0 and side.zero is not None):
+        return None
+    for limit, sign in ((side.low, -1), (side.high, 1)):
+        bound = limit.at(subject.hypervisor, subject.arch) if limit else None
+        if limit and bound is not None and (value - bound) * sign > 0:
+            return f"in the {subject.title(side.dialect)}, {value} {limit.effect}"
+    return None
+
+
 def same(left: Any, right: Any) -> bool:
     """Equal, and of the same kind: true is not 1; 1 is 1.0."""
     return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
