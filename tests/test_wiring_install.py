@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -212,6 +213,25 @@ def test_a_killed_installation_leaves_nothing_behind(three: list[BuiltSet], syst
     assert left.name not in installed(three[0], system).versions
     install(three[1], system)
     assert not left.exists()
+
+
+def test_installing_again_repairs_what_was_damaged(three: list[BuiltSet], system: Path) -> None:
+    install(three[0], system)
+    image = (system / "opt/toy" / IMAGE).resolve()
+    before = image.read_bytes()
+    assert not install(three[0], system).changed
+    with image.open("rb") as running:
+        image.chmod(0o600)
+        image.write_bytes(b"evil")
+        assert install(three[0], system).changed
+        assert image.read_bytes() == before
+        assert stat.S_IMODE(image.stat().st_mode) == 0o644
+        assert running.read() == b"evil"  # whoever has it open keeps what it has
+    image.unlink()
+    assert install(three[0], system).changed
+    assert image.read_bytes() == before
+    assert not install(three[0], system).changed
+    assert not list((system / "opt/toy.versions").glob(".staging*"))
 
 
 def test_a_file_that_is_not_what_the_manifest_says_is_refused(three: list[BuiltSet], system: Path) -> None:

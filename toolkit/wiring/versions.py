@@ -11,15 +11,15 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError, ToolError, relative
 from ..locks import locked
-from ..pipeline.files import copy_checked, write_atomically
-from ..vm.built_set import MANIFEST, BuiltSet
+from ..pipeline.files import copy_checked, sha256_of, write_atomically
+from ..vm.built_set import MANIFEST, BuiltFile, BuiltSet
 from .in_use import InUse, in_use
 
 _ID_DIGITS = 16
@@ -52,11 +52,14 @@ def install(built: BuiltSet, root: Path) -> Installed:
     place = _Place.of(built, root)
     version = hashlib.sha256((built.folder / MANIFEST).read_bytes()).hexdigest()[:_ID_DIGITS]
     with place.locked():
-        if not (place.versions / version).is_dir():
+        if (place.versions / version).is_dir():
+            changed = _repair(built, place.versions, version)
+        else:
             _copy(built, place.versions, version)
+            changed = True
         history = place.history()
-        changed = place.active() != version
-        if changed:
+        if place.active() != version:
+            changed = True
             place.activate(version, [*(known for known in history if known != version), version])
         return place.state(changed=changed)
 
@@ -175,12 +178,41 @@ class _Place:
         return Installed(self.prefix, active, earlier[-1] if earlier else None, tuple(there), changed)
 
 
+def _repair(built: BuiltSet, versions: Path, version: str) -> bool:
+    """Put files that were changed or lost since back in their places, one by one: pods keep those that they have open.
+
+    Whether there were any.
+    """
+    damaged = [file for file in built.files if _digest(versions / version / file.path) != file.sha256]
+    if not damaged:
+        return False
+    staging = _staged(built, versions, damaged)
+    try:
+        for file in damaged:
+            target = versions / version / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (staging / file.path).replace(target)
+    finally:
+        _remove(staging)
+    return True
+
+
+def _digest(path: Path) -> str | None:
+    """Of a regular file; None where there is none."""
+    return None if path.is_symlink() or not path.is_file() else sha256_of(path)
+
+
 def _copy(built: BuiltSet, versions: Path, version: str) -> None:
-    """The files of the manifest, each with the digest that it has there, beside their place and then renamed."""
+    """The files of the manifest, beside their place and then renamed."""
+    _staged(built, versions, built.files).rename(versions / version)
+
+
+def _staged(built: BuiltSet, versions: Path, files: Iterable[BuiltFile]) -> Path:
+    """A folder with some files of the manifest, each with the digest that it has there."""
     staging = versions / f"{_STAGING}{secrets.token_hex(4)}"
     staging.mkdir(mode=0o755)
     try:
-        for file in built.files:
+        for file in files:
             source, target = built.folder / file.path, staging / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             if not source.is_file():
@@ -192,10 +224,10 @@ def _copy(built: BuiltSet, versions: Path, version: str) -> None:
         for path in (staging, *staging.rglob("*")):
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)  # whatever the umask
             _sync(path)
-        staging.rename(versions / version)
-    finally:
-        if staging.exists():
-            _remove(staging)
+    except BaseException:
+        _remove(staging)
+        raise
+    return staging
 
 
 def _sync(path: Path) -> None:
