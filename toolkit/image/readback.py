@@ -50,7 +50,7 @@ def image_problems(path: Path, layout: Layout, kind: str, tree: Tree | None, age
 
 
 def reader_of(kind: str, fd: int, layout: Layout) -> Reader:
-    """The reader of an image (``kind``: ext4 or erofs), open as ``fd``; only its kind is loaded. Raises DamagedError."""
+    """Reader of an image (``kind``: ext4 or erofs), open as ``fd``; only its own is loaded. Raises DamagedError."""
     if kind == "erofs":
         from .erofs_read import ErofsReader
 

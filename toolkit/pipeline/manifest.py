@@ -11,7 +11,7 @@ from .. import __version__, set_paths
 from ..arch import arch_of
 from ..kata.guest import boots_in_qemu, guest_settings
 from ..spec.model import BinaryAgent, BuiltinAgent, CargoAgent, Spec, TarballAgent
-from .layout import Generated, Artifact, extension_stage
+from .layout import Artifact, Generated, extension_stage
 from .store import Entry, Store
 
 _AGENTS = {BuiltinAgent: "builtin", BinaryAgent: "binary", TarballAgent: "tarball", CargoAgent: "cargo"}
