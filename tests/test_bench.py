@@ -13,10 +13,13 @@ import jsonschema
 import pytest
 from kata_toolkit.cli.app import run
 from kata_toolkit.figures import FIGURES
+from kata_toolkit.figures import KINDS as ALL_KINDS
 from kata_toolkit.report.changes import COMPONENTS, KERNEL, changes, likely_cause
 from kata_toolkit.report.document import collect
 from kata_toolkit.report.regress import compare
 from kata_toolkit.resources import resource
+from kata_toolkit.vm.built_set import BuiltSet
+from kata_toolkit.vm.throughput import throughput
 
 KINDS = {
     "boot_minstr": "instructions",
@@ -174,3 +177,17 @@ def test_every_figure_can_have_a_budget_and_no_other() -> None:
     assert set(budgets) == {figure.name for figure in FIGURES}
     checks = [figure.check for figure in FIGURES]
     assert len(checks) == len(set(checks))
+
+
+@pytest.mark.vm
+def test_throughput_is_measured_and_never_judged(built_set: Path) -> None:
+    found, missing = throughput(BuiltSet.load(built_set), "tcg", lambda text: None, lambda text: None)
+    assert {name for name, kind in ALL_KINDS.items() if kind == "throughput"} == set(found) | {
+        name for name in ALL_KINDS for way in missing if name.startswith(way)
+    }
+    assert "root_read_mibs" in found
+    assert "blk_write_mibs" in found
+    assert all(1 < value < 100_000 for value in found.values()), found
+    (line,) = compare({"blk_read_mibs": 1000.0}, {"blk_read_mibs": 1.0}, ALL_KINDS)
+    assert not line.judged
+    assert not line.worse

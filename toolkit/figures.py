@@ -1,7 +1,8 @@
 """The figures of a set, said once: their names, units, kinds, and what each is. All of them can have a budget.
 
 ``instructions`` and ``accesses`` are counted in an emulated guest and are the same on every host, to four digits;
-``size`` is of files; ``memory`` varies by some KiB; ``time`` is this host's, and no proof of anything elsewhere.
+``size`` is of files; ``memory`` varies by some KiB; ``time`` and ``throughput`` (MiB a second) are this host's, and no
+proof of anything elsewhere.
 """
 
 from __future__ import annotations
@@ -42,6 +43,19 @@ FIGURES: tuple[Figure, ...] = (
 
 KINDS: Mapping[str, str] = {
     **{figure.name: figure.kind for figure in FIGURES},
+    **dict.fromkeys(
+        (
+            "virtio_fs_read_mibs",
+            "virtio_fs_write_mibs",
+            "9p_read_mibs",
+            "9p_write_mibs",
+            "root_read_mibs",
+            "blk_read_mibs",
+            "blk_write_mibs",
+            "network_read_mibs",
+        ),
+        "throughput",
+    ),
     **dict.fromkeys(("seconds_of_kernel", "seconds_to_console", "seconds_to_agent_port", "seconds_to_output"), "time"),
 }
 """Each figure's kind, for whoever compares two of them; also of those that no budget can hold."""

@@ -20,6 +20,9 @@ _SPECS = (".yaml", ".yml")
 def bench(
     subjects: list[Path] = typer.Argument(..., metavar="SPEC|DIR…", help="Specs (built first) or built sets."),
     rounds: int = typer.Option(5, "--rounds", "-n", min=0, help="Boots of each set for its times; 0: count only."),
+    throughput: bool = typer.Option(
+        False, "--throughput", help="Also how fast containers read and write: shared folders, disk, root, network."
+    ),
     against: Path = typer.Option(
         None, "--against", metavar="REPORT", help="A report.json of before: fail when the first set is worse."
     ),
@@ -40,7 +43,9 @@ def bench(
     earlier = load(against) if against else None
     folders = [_built(subject, quiet=json) for subject in subjects]
     with live.telling(live=not json) as telling:
-        found = measuring.bench(folders, rounds=rounds, accel=accel.value, telling=telling, note=live.note)
+        found = measuring.bench(
+            folders, rounds=rounds, accel=accel.value, telling=telling, note=live.note, throughput=throughput
+        )
     write(folder_of(folders[0]) / BENCH, (json_module.dumps(found, indent=1) + "\n").encode())
     document = collect(folders[0])
     if against is None:  # else what it is held to would be gone
@@ -102,6 +107,9 @@ def _print(found: dict[str, Any]) -> None:
             cells.append("" if value is None else f"{value:,.2f}{ratio}")
         table.add_row(figure, found["kinds"][figure], *cells)
     Console().print(table)
+    for each in found["sets"]:
+        for way, reason in each.get("missing", {}).items():
+            typer.echo(f"{each['name']}: no throughput of {way}: {reason}")
     accel = found["machine"]["accel"]
     kind = "under KVM" if accel == "kvm" else "of an emulated processor: only their ratios mean something"
     typer.echo(f"times are medians on this host, {kind}")

@@ -15,6 +15,7 @@ from ..vm.built_set import BuiltSet, Guest
 from ..vm.measure import first_output, measure
 from ..vm.options import Options
 from ..vm.session import Session
+from ..vm.throughput import throughput as measured_throughput
 from .machine import machine
 
 _MIB = 1 << 20
@@ -28,6 +29,7 @@ class Measured:
     folder: Path
     built: BuiltSet
     figures: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def bench(
@@ -37,10 +39,12 @@ def bench(
     accel: str,
     telling: Callable[[str], None],
     note: Callable[[str], None],
+    throughput: bool = False,
 ) -> dict[str, Any]:
     """Measure every set; the document of schemas/bench.schema.json.
 
-    ``rounds``: how often each is booted for its times, all of them in turn; the medians count. ``telling`` is told
+    ``rounds``: how often each is booted for its times, all of them in turn; the medians count. ``throughput``: also how
+    fast containers read and write. ``telling`` is told
     what is done. Raises InputError for what is no set or does not boot by itself, and what booting raises.
     """
     sets = [_open(folder) for folder in folders]
@@ -49,14 +53,23 @@ def bench(
         telling(f"{each.name}: counting instructions")
         each.figures.update(measure(guest, large=True).as_json())
         each.figures.update(_sizes(guest))
+    for each in sets if throughput else ():
+        figures, each.missing = measured_throughput(each.built, accel, telling, note)
+        each.figures.update(figures)
     used = _time(sets, rounds, accel, telling, note) if rounds else "tcg"
     return {
         "version": 1,
         "machine": machine(used),
         "figures": [name for name in KINDS if any(name in each.figures for each in sets)],
         "kinds": {name: kind for name, kind in KINDS.items() if any(name in each.figures for each in sets)},
-        "sets": [{"name": each.name, "folder": str(each.folder), "figures": each.figures} for each in sets],
+        "sets": [
+            {"name": each.name, "folder": str(each.folder), "figures": each.figures, **_missing(each)} for each in sets
+        ],
     }
+
+
+def _missing(measured: Measured) -> dict[str, dict[str, str]]:
+    return {"missing": measured.missing} if measured.missing else {}
 
 
 def _open(folder: Path) -> Measured:
