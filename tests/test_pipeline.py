@@ -181,8 +181,11 @@ def _put_out(bakery: Bakery, target: Path) -> Assembled:
 
 def test_the_output_appears_whole_and_once(bakery: Bakery, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "out"
-    os.umask(0o077)
-    assert _put_out(bakery, target).changed
+    before = os.umask(0o077)
+    try:
+        assert _put_out(bakery, target).changed
+    finally:
+        os.umask(before)
     assert (target / "bin/bread").stat().st_mode & 0o777 == 0o755
     assert (target / "share/flour").stat().st_mode & 0o777 == 0o644
     assert (target / "share").stat().st_mode & 0o777 == 0o755
@@ -347,3 +350,11 @@ def test_a_missing_tool_says_what_to_install(bakery: Bakery, monkeypatch: pytest
         BuildInputs(bakery.store).tool("musl-gcc")
     assert caught.value.problems[0].hint == "apt-get install musl-tools"
     ignore(Cached("x", "y"))
+
+
+def test_what_is_not_there_is_not_removed_by_who_looks_for_it(bakery: Bakery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another build's entry may appear at any moment, also just after it was looked for."""
+    removed: list[Path] = []
+    monkeypatch.setattr(Store, "_discard", lambda self, folder: removed.append(folder))
+    assert bakery.store.get("flour", "0" * 32) is None
+    assert removed == []

@@ -97,6 +97,8 @@ class Store:
 
     def get(self, stage: str, id_: str) -> Entry | None:
         """The entry, or None. One that is damaged is removed but for its recipe, and so is None."""
+        if not (self._objects / stage / id_).exists():
+            return None  # and nothing to remove: another build may be just about to put it there
         entry = self._indexed(stage, id_)
         if entry and all(self._trusted(entry, name) for name in entry.files):
             return entry
