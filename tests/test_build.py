@@ -76,7 +76,7 @@ def test_nothing_is_done_twice_and_only_what_changed_is_done_again(run: Builder,
     assert first.returncode == 0, first.stderr
     before = digests(out)
     again = run("build", spec, "-o", out)
-    assert again.stdout == f"{out} is up to date (7 stages cached)\n"
+    assert again.stdout == f"{out} is up to date (8 stages cached)\n"
     log = (tmp_path / "out.report" / "build.log").read_text()
     assert "== agent" in log  # of the build that did something
 
