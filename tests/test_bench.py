@@ -141,7 +141,7 @@ def test_bench_counts_what_repeats_and_holds_it_to_a_report(
     assert run(["bench", "--json", "-n", "0", "--against", str(report), str(folder)]) in (0, 1)
     judged = {line["figure"]: line for line in json.loads(capsys.readouterr().out)["against"]}
     assert not [line for line in judged.values() if line["worse"]], "it repeats to 1 %"
-    assert judged["boot_minstr"]["ratio"] == pytest.approx(1, abs=0.001)
+    assert judged["boot_minstr"]["ratio"] == pytest.approx(1, abs=0.005)
 
     document = json.loads(report.read_text())
     document["comparison"]["sets"][0]["figures"]["boot_minstr"] = figures["boot_minstr"] / 1.03

@@ -120,13 +120,15 @@ def test_compressed_files(parts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dialect", ["go", "rs"])
 def test_each_is_a_table_in_the_runtimes_configuration(dialect: Any) -> None:
     request = Request("set", "/opt/set", "x86_64", "4.1", Hypervisor("qemu"), extensions=("gpu", "coco"))
-    values = config_values(request, Built("6.12", extensions={"gpu": "root_hash=aa", "coco": "root_hash=bb"}))
+    rest = "salt=00,data_blocks=8,data_block_size=4096,hash_block_size=4096"
+    params = {name: f"root_hash={digit * 64},{rest}" for name, digit in (("gpu", "a"), ("coco", "b"))}
+    values = config_values(request, Built("6.12", extensions=params))
     tree = config_tree(dialect, "qemu", values[dialect])
     read = tomllib.loads(render(dialect, "qemu", "4.1", "x86_64", tree, []))
     share = "/opt/set/share/kata-containers"
     assert read["hypervisor"]["qemu"]["guest_extension_images"] == [
-        {"name": "gpu", "path": f"{share}/set-gpu-extension.img", "verity_params": "root_hash=aa"},
-        {"name": "coco", "path": f"{share}/set-coco-extension.img", "verity_params": "root_hash=bb"},
+        {"name": "gpu", "path": f"{share}/set-gpu-extension.img", "verity_params": params["gpu"]},
+        {"name": "coco", "path": f"{share}/set-coco-extension.img", "verity_params": params["coco"]},
     ]
     assert "kernel" in read["hypervisor"]["qemu"]
 

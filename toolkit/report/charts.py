@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def grouped(labels: Sequence[str], series: Mapping[str, Sequence[float | None]],
 
 
 def _chart(stack: bool | None, rows: int, legend: int, unit: str, digits: int) -> Any:
-    import pygal
+    pygal = _pygal()
     from pygal.style import Style
 
     style = Style(
@@ -82,6 +83,14 @@ def _chart(stack: bool | None, rows: int, legend: int, unit: str, digits: int) -
         truncate_legend=40,
         x_label_rotation=0,
     )
+
+
+def _pygal() -> Any:
+    """The library without the import hook for its maps, which is of a kind that Python gives up (and warns of)."""
+    import pygal
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
+    return pygal
 
 
 def _svg(chart: Any) -> str:
