@@ -88,7 +88,7 @@ def test_nothing_is_done_twice_and_only_what_changed_is_done_again(run: Builder,
     events = [json.loads(line) for line in run("build", "--json", spec, "-o", out).stdout.splitlines()]
     assert [e["stage"] for e in events if e["event"] == "started"] == ["runtime_config", "wiring"]
     changed = {path for path, digest in digests(out).items() if digest != before.get(path)}
-    assert {Path(path).suffix for path in changed} <= {".toml", ".json", ".yaml"}
+    assert {Path(path).suffix for path in changed} <= {".toml", ".json", ".yaml", ".args"}
 
 
 def test_the_same_bytes_for_anybody_anywhere(
