@@ -79,8 +79,8 @@ def stdin(evidence: Evidence) -> Verdict:
 
 def large_output(evidence: Evidence) -> Verdict:
     """Output that is much larger than any buffer on its way comes back whole and in order."""
-    evidence.inside().needs_tools("seq")
-    done = evidence.run("seq", "1", str(_MANY_LINES))
+    # By the shell, of whose programs some shells have no files.
+    done = evidence.run("sh", "-c", f"seq 1 {_MANY_LINES}")
     expected = "".join(f"{number}\n" for number in range(1, _MANY_LINES + 1)).encode()
     if done.stdout == expected:
         return Verdict(PASS, f"{len(expected)} bytes, in order")
