@@ -8,6 +8,23 @@ from dataclasses import dataclass, field
 from ..arch import arch_of
 from ..spec.model import Hypervisor, Spec
 
+CONFIGURING = (
+    "kata/flavours.py",
+    "kata/keys.py",
+    "kata/render.py",
+    "kata/request.py",
+    "kata/rule.py",
+    "kata/rules.py",
+    "kata/rules_devices.py",
+    "kata/rules_guest.py",
+    "kata/rules_runtime.py",
+    "kata/settings.py",
+    "kata/tree.py",
+    "kata/values.py",
+    "set_paths.py",
+)
+"""Our modules that decide what a configuration says, for the stages that write one or tell of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

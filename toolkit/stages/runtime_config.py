@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from .. import resources
 from ..errors import InputError
-from ..kata.request import Built, Request
+from ..kata.request import CONFIGURING, Built, Request
 from ..kata.rules import broken
 from ..kata.tree import TEMPLATE, config_tree, file_name
 from ..kata.values import config_values, facts_of
@@ -34,19 +34,7 @@ class RuntimeConfigStage(Stage):
     name: ClassVar[str] = "runtime_config"
     title: ClassVar[str] = "runtime configuration"
     modules: ClassVar[tuple[str, ...]] = (
-        "kata/flavours.py",
-        "kata/keys.py",
-        "kata/render.py",
-        "kata/request.py",
-        "kata/rule.py",
-        "kata/rules.py",
-        "kata/rules_devices.py",
-        "kata/rules_guest.py",
-        "kata/rules_runtime.py",
-        "kata/settings.py",
-        "kata/tree.py",
-        "kata/values.py",
-        "set_paths.py",
+        *CONFIGURING,
         "stages/runtime_config.py",
     )
 

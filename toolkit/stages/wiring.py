@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from .. import resources, set_paths
 from ..arch import arch_of
 from ..kata.keys import tables
-from ..kata.request import Built, Request
+from ..kata.request import CONFIGURING, Built, Request
 from ..kata.tree import config_tree, file_name
 from ..kata.values import config_values, facts_of
 from ..pipeline.layout import extension_stage
@@ -50,19 +50,7 @@ class WiringStage(Stage):
     name: ClassVar[str] = "wiring"
     title: ClassVar[str] = "wiring of container managers"
     modules: ClassVar[tuple[str, ...]] = (
-        "kata/flavours.py",
-        "kata/keys.py",
-        "kata/render.py",
-        "kata/request.py",
-        "kata/rule.py",
-        "kata/rules.py",
-        "kata/rules_devices.py",
-        "kata/rules_guest.py",
-        "kata/rules_runtime.py",
-        "kata/settings.py",
-        "kata/tree.py",
-        "kata/values.py",
-        "set_paths.py",
+        *CONFIGURING,
         "stages/wiring.py",
         "wiring/annotations.py",
         "wiring/files.py",

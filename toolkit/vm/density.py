@@ -74,7 +74,6 @@ class Density:
     telling: Telling
     note: Telling
     skipped: dict[str, str] = field(default_factory=dict)
-    _accel: str = ""
 
     def measure(self) -> dict[str, Any]:
         """The document (schemas/density.schema.json). Raises what booting the set raises."""

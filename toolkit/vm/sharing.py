@@ -30,6 +30,13 @@ _ROOM_BYTES = 4 << 20
 _POLL_SECONDS = 0.01
 
 
+FILE_SYSTEMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    VIRTIO_FS: ("virtiofs", ("nodev",)),
+    NINE_P: ("9p", ("nodev", "trans=virtio", "version=9p2000.L", "cache=mmap", "msize=524288")),
+}
+"""By the way: the file system in the guest, and the options that Kata mounts it with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shares:
     """What a guest is given: the host's folder by the way it is shared, and why a way is not there."""

@@ -28,10 +28,6 @@ from .qmp import QmpError
 _MIB = 1 << 20
 _SIZE_MIB = 64
 _AT = "/run/share"
-_TYPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    sharing.VIRTIO_FS: ("virtiofs", ("nodev",)),
-    sharing.NINE_P: ("9p", ("nodev", "trans=virtio", "version=9p2000.L", "cache=mmap", "msize=524288")),
-}
 _BUS, _BUS_PATH, _DISK_AT, _CARD_AT = "pci-bridge-0", "02", "04", "05"
 _MAC = "52:54:00:6b:74:02"
 _TICK = 0.01  # seconds: how finely /proc/uptime tells
@@ -70,7 +66,7 @@ def _shared(evidence: Evidence, way: str, name: str) -> Figures:
     if way in shares.missing:
         raise shares.missing[way]
     (shares.folders[way] / "speed").write_bytes(bytes(_SIZE_MIB * _MIB))
-    kind, options = _TYPES[way]
+    kind, options = sharing.FILE_SYSTEMS[way]
     at = f"/run/kata-containers/shared/speed-{name}"
     storage = pb.Storage(driver=way, source=sharing.TAGS[way], fstype=kind, options=options, mount_point=at)
     wish = {"storages": (storage,), "mounts": (Mount(_AT, at, "bind", ("rbind", "rw")),)}

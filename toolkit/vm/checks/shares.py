@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 
 from ...checks import FAIL, PASS, Check, Verdict
@@ -18,10 +18,6 @@ _GUEST = "sharing"
 _AT = "/run/share"
 _OWNER = (1234, 1235)
 _MANY = 200_000  # lines, 1.3 MiB
-_FILE_SYSTEMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    sharing.VIRTIO_FS: ("virtiofs", ("nodev",)),
-    sharing.NINE_P: ("9p", ("nodev", "trans=virtio", "version=9p2000.L", "cache=mmap", "msize=524288")),
-}
 
 
 def _script() -> str:
@@ -75,7 +71,7 @@ def _way(way: str) -> Callable[[Evidence], Verdict]:
 
 
 def _in_container(inside: Inside, way: str, script: str) -> list[str]:
-    kind, options = _FILE_SYSTEMS[way]
+    kind, options = sharing.FILE_SYSTEMS[way]
     at = f"/run/kata-containers/shared/proof-{way}"
     storage = pb.Storage(driver=way, source=sharing.TAGS[way], fstype=kind, options=options, mount_point=at)
     lines = inside.lines(script, storages=(storage,), mounts=(Mount(_AT, at, "bind", ("rbind", "rw")),))
